@@ -1,0 +1,1 @@
+"""Sizes, times, prices and chooses a training run before it starts. See `plan` and `Workload`."""

@@ -1,0 +1,34 @@
+"""The command line: parse, call, show. No arithmetic and no provider calls here.
+
+`main` is the console script. Nothing heavy is imported before it runs, and nothing that a command does not need.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+#: command -> its line in `plan --help`; the module of the same name holds it
+COMMANDS = {
+    "explain": "Show every term of one row of the plan, with its source.",
+    "policies": "List the policies that can be planned.",
+    "gpus": "List the GPUs with their memory, speed and prices.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors are one line, never a traceback."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    # The tail belongs to the trainer. Cut before anything is parsed, it arrives byte for byte.
+    head, tail = arguments[:cut], tuple(arguments[cut + 1 :])
+    try:
+        from planner.commands.root import run
+
+        return run(head, tail)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the one place where errors become messages
+        from planner.commands.failure import report
+
+        return report(error, head)

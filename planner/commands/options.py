@@ -1,0 +1,140 @@
+"""The options that commands share, each declared once: what is trained, where to look, what to print."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import typer
+
+from planner.commands import complete, values
+from planner.commands.values import Reader
+from planner.request import Search, Workload
+
+Group = dict[str, inspect.Parameter]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that one command line said."""
+
+    workload: Workload
+    search: Search
+    head: tuple[str, ...] = ()  # argv before `--`
+    output: dict[str, Any] = field(default_factory=dict)  # values of the other groups, by name
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.output[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def _option(
+    panel: str, name: str, flag: str, metavar: str, read: Reader, text: str, *,
+    many: bool = False, names: Callable[[str], list[str]] | None = None,
+) -> tuple[str, inspect.Parameter]:  # fmt: skip
+    info = typer.Option(
+        None, flag, metavar=metavar, parser=read, help=text, autocompletion=names, rich_help_panel=panel, show_default=False
+    )
+    return name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=list[str] if many else str)
+
+
+def _switch(panel: str, name: str, *flags: str, text: str) -> tuple[str, inspect.Parameter]:
+    info = typer.Option(False, *flags, help=text, rich_help_panel=panel, show_default=False)
+    return name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool)
+
+
+_W, _S, _A, _O = "What is trained", "Where and how", "The command", "Output"
+
+WORKLOAD: Group = dict([
+    _option(_W, "policy", "--policy", "NAME", values.text("--policy"), "Policy type of LeRobot; `plan policies` lists them.",
+            names=complete.policies),
+    _option(_W, "dataset", "--dataset", "DIR|ID", values.text("--dataset"),
+            "Folder of a LeRobotDataset, whose frames and cameras are read; or a Hub id beside --frames or --episodes."),
+    _option(_W, "episodes", "--episodes", "N", values.count("--episodes", values.MAX_EPISODES), "Number of episodes."),
+    _option(_W, "episode_seconds", "--episode-seconds", "S", values.number("--episode-seconds", 86_400, "seconds"),
+            "Length of an episode [30]."),
+    _option(_W, "fps", "--fps", "N", values.number("--fps", values.MAX_FPS, "frames per second"), "Frames per second [30]."),
+    _option(_W, "frames", "--frames", "N", values.count("--frames", values.MAX_FRAMES),
+            "Number of frames, instead of episodes × seconds × fps."),
+    _option(_W, "cameras", "--cameras", "NxWxH", values.cameras("--cameras"),
+            "Cameras, as in 2x640x480; repeat it for mixed ones.", many=True),
+    _option(_W, "epochs", "--epochs", "N", values.number("--epochs", 100_000, "epochs"), "Passes over the frames [5]."),
+    _option(_W, "steps", "--steps", "N", values.count("--steps", 10**9), "Training steps, instead of epochs."),
+    _option(_W, "batch_size", "--batch-size", "N", values.count("--batch-size", 1_000_000),
+            "Samples per step and GPU [the policy's own default]."),
+    _option(_W, "lerobot_version", "--lerobot-version", "V", values.text("--lerobot-version"),
+            "LeRobot to plan for: 0.6.1, 0.4.4 or main [the newest release].", names=complete.releases),
+])  # fmt: skip
+
+SEARCH: Group = dict([
+    _option(_S, "targets", "--target", "PLACE", values.text("--target"), "hf, modal or local; repeatable [all].",
+            many=True, names=complete.targets),
+    _option(_S, "gpus", "--gpu", "NAME", values.text("--gpu"),
+            "Only this GPU; repeatable. Also names a card that nobody rents. `plan gpus` lists them.",
+            many=True, names=complete.gpus),
+    _option(_S, "num_gpus", "--num-gpus", "N", values.count("--num-gpus", 1024), "Only machines with this many GPUs."),
+    _option(_S, "max_cost", "--max-cost", "USD", values.dollars("--max-cost", 10**9), "Budget for the whole run."),
+    _option(_S, "max_hours", "--max-hours", "H", values.number("--max-hours", 100_000, "hours"), "Deadline for the whole run."),
+    _option(_S, "optimize", "--optimize", "AIM", values.choice("--optimize", ("cost", "time", "balanced")),
+            "What to recommend by: cost, time or balanced [cost]."),
+    _option(_S, "timeout_s", "--timeout", "TIME", values.duration("--timeout"),
+            "Stop the run after this: 4h, 90m, 2d or seconds [from the slow end of the estimate]."),
+    _option(_S, "attempts", "--attempts", "N", values.count("--attempts", 100), "How often the place may start the run [1]."),
+    _switch(_S, "offline", "--offline", text="Use no network. Nothing is fetched in this version: prices are the bundled ones."),
+])  # fmt: skip
+
+COMMAND: Group = dict([
+    _option(_A, "emit", "--emit", "PLACE", values.choice("--emit", ("hf", "modal", "lerobot", "local")),
+            "Print only the command that runs the best row of this place: hf (hf jobs run), modal (a script for "
+            "modal run), lerobot (lerobot-train --job.target) or local.", names=complete.emissions),
+    _option(_A, "repo_id", "--repo-id", "ID", values.text("--repo-id"), "With --emit: Hub repository that receives the model."),
+    _option(_A, "output", "--output", "PATH", values.text("--output"), "With --emit local or modal: folder that receives the model."),
+    _option(_A, "namespace", "--namespace", "NAME", values.text("--namespace"), "With --emit hf: organisation that pays for the job."),
+])  # fmt: skip
+
+JSON: Group = dict([_switch(_O, "json", "--json", text="Print one JSON document (schema plan/1).")])
+
+OUTPUT: Group = JSON | dict([
+    _switch(_O, "all", "--all", text="Show every row, also what does not fit."),
+    _switch(_O, "quiet", "-q", "--quiet", text="Print only the id of the recommended row."),
+])  # fmt: skip
+
+
+def takes(*groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the options of `groups`: its function receives them as its first argument, one Request."""
+    shared: Group = {name: parameter for group in groups for name, parameter in group.items()}
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        own = list(inspect.signature(function).parameters.values())[1:]
+
+        @wraps(function)
+        def command(ctx: typer.Context, **said: Any) -> int:
+            if ctx.invoked_subcommand is not None:
+                return 0  # the command that follows does the work
+            rest = {parameter.name: said.pop(parameter.name) for parameter in own}
+            said = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+            return function(_request(said, ctx.obj["head"], ctx.obj["tail"]), **rest)
+
+        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        parameters = [context, *own, *shared.values()]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
+
+
+def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...]) -> Request:
+    """Values by name -> the records they are fields of; what was not said keeps the record's default."""
+    workload = {name: said.pop(name) for name in WORKLOAD if name in said}
+    search = {name: said.pop(name) for name in SEARCH if name in said and name != "offline"}
+    return Request(Workload(**_given(workload), tail=tail), Search(**_given(search)), head, said)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

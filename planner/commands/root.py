@@ -1,0 +1,112 @@
+"""`plan …` itself: plan a LeRobot training, print it or the command that runs it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from planner.commands import COMMANDS, failure, terminal
+from planner.commands.options import COMMAND, OUTPUT, SEARCH, WORKLOAD, Request, takes
+from planner.errors import UsageError
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
+
+
+_OTHER = "Other"
+
+
+class _Sections:
+    """Help in sections of related options, as plain text."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):  # type: ignore[attr-defined]
+            record = param.get_help_record(ctx)
+            if record is not None:
+                title = getattr(param, "rich_help_panel", None) or ("Arguments" if param.param_type_name == "argument" else _OTHER)
+                sections.setdefault(title, []).append(record)
+        if _OTHER in sections:
+            sections[_OTHER] = sections.pop(_OTHER)  # last
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class Command(_Sections, TyperCommand):
+    """A command whose help is grouped."""
+
+
+class Root(_Sections, TyperGroup):
+    """`plan`: commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name not in COMMANDS:
+            return None
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name, cls=Command, help=COMMANDS[name])(import_module(f"planner.commands.{name}").run)
+        return typer.main.get_command(app)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS and not ctx.resilient_parsing:
+            raise UsageError("usage", f"no such command {terminal.one_line(name)}{self._meant(name)}")
+        before = ctx.obj["head"][: len(ctx.obj["head"]) - len(args)] if ctx.obj else ()
+        if before and not ctx.resilient_parsing:
+            order = shlex.join(["plan", name, *before, *args[1:]])
+            raise UsageError("usage", f"options stand after the command: {order}")
+        return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        super().format_options(ctx, formatter)
+
+    @staticmethod
+    def _meant(name: str) -> str:
+        from planner.commands.complete import policies
+        from planner.commands.values import nearest
+
+        if name in policies(""):
+            return f"; did you mean --policy {name}?"
+        return nearest(name, list(COMMANDS)) or f"; the commands are {', '.join(COMMANDS)}; trainer arguments stand after `--`"
+
+
+def run(head: Sequence[str], tail: tuple[str, ...]) -> int:
+    """Parse and run one command line; errors are raised. Nothing asked is a wish for help."""
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    app = typer.Typer(cls=Root, rich_markup_mode=None, context_settings=settings)
+    app.callback(invoke_without_command=True)(root)
+    arguments = list(head) if head or tail else ["--help"]
+    return typer.main.get_command(app).main(
+        arguments, prog_name="plan", standalone_mode=False, obj={"head": tuple(arguments), "tail": tail}
+    ) or 0
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        terminal.write(f"plan {version('training-planner')}")
+        raise typer.Exit
+
+
+@takes(WORKLOAD, SEARCH, COMMAND, OUTPUT)
+def root(
+    request: Request,
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> int:
+    """What a robot-learning training run needs, takes and costs before you start it.
+
+    What stands after `--` goes to lerobot-train as it is; a whole command may stand there too.
+    """
+    print(request)
+    return 0

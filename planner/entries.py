@@ -1,0 +1,361 @@
+"""From plain YAML data to checked records: every field read by name, with its unit, and nothing left over.
+
+A mistake is one line: file, entry, field, and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from planner.errors import UsageError
+from planner.records import Base, Figure, Gpu, Offer, Policy, Run, Source, StartupRange, TargetRules
+from planner.units import parse_quantity
+
+REQUIRED: Any = object()
+
+
+class Entry:
+    """One mapping of a file. Reading a field takes it; `done()` refuses what nobody asked for."""
+
+    def __init__(self, file: str, name: str, data: Any, sources: dict[str, Source] | None = None) -> None:
+        self.file, self.name, self.sources = file, name, sources
+        if not isinstance(data, dict):
+            raise UsageError("catalogue", f"{file}: {name}: expected a mapping of fields, got {_kind(data)}")
+        self.data = dict(data)
+        self.known: list[str] = []
+
+    def fail(self, field: str, expected: str) -> UsageError:
+        return UsageError("catalogue", f"{self.file}: {self.name}: {field}: {expected}")
+
+    def take(self, field: str, default: Any = REQUIRED) -> Any:
+        self.known.append(field)
+        if field in self.data:
+            return self.data.pop(field)
+        if default is REQUIRED:
+            raise self.fail(field, "is missing")
+        return default
+
+    def done(self) -> None:
+        for field in self.data:
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(field), self.known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(self.known)}"
+            raise self.fail(str(field), f"unknown field; {hint}")
+
+    def text(self, field: str, default: Any = REQUIRED) -> Any:
+        value = self.take(field, default)
+        if value is None and default is not REQUIRED:
+            return default
+        if value is not default and not isinstance(value, str):
+            raise self.fail(field, f"expected text, got {value!r}")
+        return value
+
+    def date(self, field: str) -> str:
+        """An ISO date, a year, or a word such as `undated`."""
+        value = self.take(field)
+        text = value.isoformat() if hasattr(value, "isoformat") else str(value) if value is not None else ""
+        if not text:
+            raise self.fail(field, "expected a date such as 2026-10-08")
+        return text
+
+    def choice(self, field: str, allowed: Iterable[str], default: Any = REQUIRED) -> Any:
+        value = self.take(field, default)
+        if value is not default and value not in allowed:
+            raise self.fail(field, f"expected one of {', '.join(allowed)}, got {value!r}")
+        return value
+
+    def flag(self, field: str, default: Any = REQUIRED) -> Any:
+        value = self.take(field, default)
+        if value is None and default is not REQUIRED:
+            return default
+        if value is not default and not isinstance(value, bool):
+            raise self.fail(field, f"expected true or false, got {value!r}")
+        return value
+
+    def number(self, field: str, default: Any = REQUIRED, whole: bool = False, least: float = 0) -> Any:
+        value = self.take(field, default)
+        if value is default and default is not REQUIRED:
+            return value
+        if value is None and default is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not least <= value < 1e15:
+            raise self.fail(field, f"expected a {'whole ' if whole else ''}number of at least {least:g}, got {value!r}")
+        return value
+
+    def quantity(self, field: str, dimension: str, default: Any = REQUIRED) -> Any:
+        """A number with its unit, in base units."""
+        value = self.take(field, default)
+        if value is None and default is not REQUIRED:
+            return default
+        try:
+            number = parse_quantity(value, dimension)
+        except ValueError as error:
+            raise self.fail(field, str(error)) from None
+        if number < 0:
+            raise self.fail(field, f"expected at least 0, got {value!r}")
+        return number
+
+    def figure(self, field: str, dimension: str | None, default: Any = REQUIRED) -> Any:
+        """A number with unit (or a bare count where dimension is None), source and date."""
+        value = self.take(field, default)
+        if value is None and default is not REQUIRED:
+            return default
+        inner = Entry(self.file, f"{self.name}: {field}", value, self.sources)
+        number = inner.number("value") if dimension is None else inner.quantity("value", dimension)
+        result = Figure(number, *inner.origin())
+        inner.done()
+        return result
+
+    def origin(self) -> tuple[str, str]:
+        """(source id, date) of this mapping; the date defaults to the source's own."""
+        source = self.text("source")
+        if self.sources is not None and source not in self.sources:
+            raise self.fail("source", f"{source!r} is not in sources.yaml")
+        if "as_of" in self.data or self.sources is None:
+            return source, self.date("as_of")
+        self.known.append("as_of")
+        return source, self.sources[source].as_of
+
+    def names(self, field: str, default: Any = REQUIRED) -> tuple[str, ...]:
+        value = self.take(field, default)
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise self.fail(field, f"expected a list of texts, got {value!r}")
+        return tuple(value)
+
+    def mapping(self, field: str, default: Any = REQUIRED) -> dict[str, Any]:
+        value = self.take(field, default)
+        if not isinstance(value, dict):
+            raise self.fail(field, f"expected a mapping, got {_kind(value)}")
+        return value
+
+    def spread(self, field: str, dimension: str) -> StartupRange:
+        """{p10, p50, p90, source} of one quantity."""
+        inner = Entry(self.file, f"{self.name}: {field}", self.take(field), self.sources)
+        result = _spread(inner, dimension)
+        return result
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _spread(inner: Entry, dimension: str | None) -> StartupRange:
+    read = (lambda name: inner.number(name)) if dimension is None else (lambda name: inner.quantity(name, dimension))
+    p10, p50, p90 = read("p10"), read("p50"), read("p90")
+    if not p10 <= p50 <= p90:
+        raise inner.fail("p50", "expected p10 ≤ p50 ≤ p90")
+    source = inner.origin()[0]
+    inner.done()
+    return StartupRange(p10, p50, p90, source)
+
+
+def source(file: str, name: str, data: Any) -> Source:
+    entry = Entry(file, name, data)
+    result = Source(name, entry.text("title"), entry.text("ref"), entry.date("as_of"), entry.text("kind"))
+    entry.done()
+    return result
+
+
+def gpu(file: str, name: str, data: Any, sources: dict[str, Source]) -> Gpu:
+    entry = Entry(file, name, data, sources)
+    result = Gpu(
+        id=name,
+        name=entry.text("name"),
+        vendor=entry.choice("vendor", ("nvidia", "amd", "apple", "cpu", "other")),
+        arch=entry.text("arch"),
+        memory_bytes=entry.figure("memory", "bytes"),
+        usable_bytes=entry.figure("usable", "bytes"),
+        bandwidth=entry.figure("bandwidth", "bytes/s"),
+        fp32=entry.figure("fp32", "FLOP/s"),
+        tf32=entry.figure("tf32", "FLOP/s", None),
+        fp16=entry.figure("fp16", "FLOP/s", None),
+        bf16=entry.figure("bf16", "FLOP/s", None),
+        compute_capability=entry.text("compute_capability", None),
+        watts=entry.figure("watts", "W", None),
+        interconnect=entry.figure("interconnect", "bytes/s", None),
+        notes=entry.text("notes", ""),
+    )
+    entry.done()
+    if result.usable_bytes.value > result.memory_bytes.value * 1.08:  # a "24 GB" card may hold 24 GiB
+        raise entry.fail("usable", "expected no more than the memory on the box")
+    return result
+
+
+def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Source]) -> TargetRules:
+    """The part of data/offers/<target>.yaml that is not offers. Takes its keys out of `data`."""
+    top = Entry(file, target, {key: data.get(key) for key in ("title", "rules", "startup", "bandwidth", "cpu_kappa")}, sources)
+    rule = Entry(file, "rules", top.take("rules"), sources)
+    startup = Entry(file, "startup", top.take("startup"), sources)
+    bandwidth = Entry(file, "bandwidth", top.take("bandwidth"), sources)
+    unit = rule.figure("billing_unit", "s")
+    limits = {name: rule.figure(name, "s", None) for name in ("default_timeout", "max_timeout", "startup_limit")}
+    result = TargetRules(
+        id=target,
+        title=top.text("title"),
+        billing_unit_s=int(unit.value),
+        default_timeout_s=_seconds(limits["default_timeout"]),
+        max_timeout_s=_seconds(limits["max_timeout"]),
+        startup_limit_s=_seconds(limits["startup_limit"]),
+        bills_scheduling=rule.flag("bills_scheduling"),
+        usd_per_core_hour=rule.figure("cpu_price", "USD/core-h", None),
+        usd_per_gib_hour=rule.figure("memory_price", "USD/GiB-h", None),
+        egress_usd_per_gib=rule.figure("egress_price", "USD/GiB", None),
+        startup={name: startup.spread(name, "s") for name in list(startup.data)},
+        bandwidth={name: bandwidth.spread(name, "bytes/s") for name in list(bandwidth.data)},
+        decode_kappa=_spread(Entry(file, "cpu_kappa", top.take("cpu_kappa"), sources), None),
+        unbounded=rule.names("unbounded", ()),
+        notes=rule.text("notes", ""),
+    )
+    rule.done()
+    return result
+
+
+def _seconds(figure: Figure | None) -> int | None:
+    return None if figure is None else int(figure.value)
+
+
+def offers(file: str, target: str, name: str, data: Any, sources: dict[str, Source], method: str) -> list[Offer]:
+    """The offers of one entry: one, or one a count where the price is per GPU."""
+    entry = Entry(file, name, data, sources)
+    if entry.text("alias_of", None) is not None:
+        return []
+    counts = entry.take("counts", None)
+    num_gpus = entry.number("num_gpus", None, whole=True) if counts is None else None
+    if counts is None and num_gpus is None:
+        raise entry.fail("num_gpus", "is missing")
+    if counts is not None and (not isinstance(counts, list) or not all(type(n) is int and n > 0 for n in counts) or not counts):
+        raise entry.fail("counts", f"expected a list of whole numbers, got {counts!r}")
+    price, price_source, as_of = None, None, None
+    raw = entry.take("price", None)
+    if raw is not None:
+        inner = Entry(file, f"{name}: price", raw, sources)
+        text = inner.take("value")
+        try:
+            parse_quantity(text, "USD/h")
+            price = Decimal(str(text).split()[0].replace("_", ""))
+        except (ValueError, InvalidOperation) as error:
+            raise inner.fail("value", str(error)) from None
+        if price <= 0:
+            raise inner.fail("value", f"expected more than 0, got {text!r}; leave the price out where it is unknown")
+        if "as_of" not in inner.data:
+            raise inner.fail("as_of", "is missing; a price needs its date, such as as_of: 2026-10-08")
+        price_source, as_of = inner.origin()
+        inner.done()
+    per_gpu = entry.choice("price_unit", ("per GPU", "per flavor"), "per flavor") == "per GPU"
+    common = dict(
+        target=target, flavor=name, gpu=entry.text("gpu"), vcpus=entry.number("vcpus", None),
+        ram_bytes=_whole(entry.quantity("ram", "bytes", None)), disk_bytes=_whole(entry.quantity("disk", "bytes", None)),
+        price_source=price_source, price_as_of=as_of, price_method=method,
+    )
+    entry.text("notes", "")
+    entry.done()
+    return [
+        Offer(num_gpus=count, usd_per_hour=None if price is None else price * count if per_gpu else price, **common)
+        for count in (counts if counts is not None else [num_gpus])
+    ]
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def policy(file: str, name: str, data: Any, sources: dict[str, Source]) -> Policy:
+    entry = Entry(file, name, data, sources)
+    base = None
+    raw = entry.take("base", None)
+    if raw is not None:
+        inner = Entry(file, f"{name}: base", raw, sources)
+        base = Base(inner.text("id"), inner.text("flag"), inner.figure("download", "bytes"))
+        inner.done()
+    downloads = []
+    for item in entry.take("downloads", None) or ():
+        inner = Entry(file, f"{name}: downloads", item, sources)
+        downloads.append((inner.text("id"), inner.figure("size", "bytes")))
+        inner.done()
+    trained_by = []
+    for item in entry.take("trained_by", None) or ():
+        inner = Entry(file, f"{name}: trained_by", item, sources)
+        trained_by.append((inner.mapping("flags"), inner.text("trained")))
+        inner.done()
+    sizes = Entry(file, f"{name}: sizes", entry.take("sizes", None) or {}, sources)
+    analogy = entry.take("analogy", None)
+    if analogy is not None:
+        inner = Entry(file, f"{name}: analogy", analogy, sources)
+        analogy = {
+            "sibling": inner.text("sibling"), "dtype": inner.text("dtype"),
+            "gradient_checkpointing": inner.flag("gradient_checkpointing"), "trained": inner.text("trained"),
+            "lora_rank": inner.number("lora_rank", whole=True), "memory_ratio": inner.number("memory_ratio"),
+            "cost_ratio": inner.number("cost_ratio"), "why": inner.text("why"), "source": inner.origin()[0],
+        }
+        inner.done()
+    result = Policy(
+        id=name,
+        title=entry.text("title"),
+        group=entry.text("group"),
+        releases=entry.names("releases"),
+        extra=entry.mapping("extra"),
+        base=base,
+        batch_size=entry.figure("batch_size", None),
+        dtype=entry.choice("dtype", ("float32", "bfloat16")),
+        trained=entry.text("trained"),
+        observation_steps=entry.number("observation_steps", whole=True, least=1),
+        chunk=entry.number("chunk", whole=True, least=1),
+        image_cost=entry.choice("image_cost", ("pixels", "resized", "none")),
+        max_cameras=entry.number("max_cameras", None, whole=True),
+        launch_family=entry.choice("launch_family", ("cnn", "diffusion", "vla-small", "vla-large")),
+        flags=entry.mapping("flags"),
+        analogy=analogy,
+        sizes={key: sizes.figure(key, None) for key in list(sizes.data)},
+        required=entry.names("required", ()),
+        trained_by=tuple(trained_by),
+        downloads=tuple(downloads),
+        notes=entry.text("notes", ""),
+    )
+    entry.done()
+    return result
+
+
+def run(file: str, name: str, data: Any) -> Run:
+    entry = Entry(file, name, data)
+    variant = Entry(file, f"{name}: variant", entry.take("variant", None) or {})
+    optimizer = variant.text("optimizer", None)
+    autocast = variant.flag("autocast", None)
+    result = Run(
+        id=name,
+        system=entry.text("system", "lerobot"),
+        policy=entry.text("policy"),
+        dtype=variant.text("dtype", None),
+        gradient_checkpointing=variant.flag("gradient_checkpointing", None),
+        trained=variant.text("trained", None),
+        lora_rank=variant.number("lora_rank", None, whole=True),
+        compiled=variant.flag("compiled", None),
+        autocast=autocast,
+        optimizer=optimizer,
+        gpu=entry.text("gpu", None),
+        num_gpus=entry.number("num_gpus", None, whole=True),
+        batch_size=entry.number("batch_size", None, whole=True, least=1),
+        cameras=entry.number("cameras", None, whole=True),
+        width=entry.number("width", None, whole=True),
+        height=entry.number("height", None, whole=True),
+        steps=entry.number("steps", None, whole=True),
+        wall_clock_s=entry.quantity("wall_clock", "s", None),
+        update_s=entry.quantity("update", "s", None),
+        data_s=entry.quantity("data", "s", None),
+        whole_step=entry.flag("whole_step", False),
+        vram_bytes=_whole(entry.quantity("vram", "bytes", None)),
+        oom=entry.flag("oom", None),
+        loader=entry.text("loader", ""),
+        lerobot=entry.text("lerobot", None),
+        scored=entry.flag("scored"),
+        reason=entry.text("reason", ""),
+        kind=entry.text("kind"),
+        confidence=entry.choice("confidence", ("high", "medium", "low")),
+        source=entry.text("source"),
+        as_of=entry.date("as_of"),
+    )
+    entry.done()
+    variant.done()
+    return result

@@ -1,0 +1,36 @@
+"""The errors a user can meet: a stable code, one line of text, the exit code of the contract.
+
+Everything that the command line reports as an error is a PlanError; anything else that escapes is a bug
+and exits 1. The text ends with the next thing to do.
+"""
+
+from __future__ import annotations
+
+
+class PlanError(Exception):
+    """One line for the user. `code` is stable and machine-readable, `exit_code` follows docs/contracts.md."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class UsageError(PlanError):
+    """Bad flags, a bad catalogue file, a dataset that is missing or malformed."""
+
+    exit_code = 2
+
+
+class NothingFits(PlanError):
+    """No offer has enough memory for the workload."""
+
+    exit_code = 3
+
+
+class OverBudget(PlanError):
+    """Offers fit, but none within --max-cost or --max-hours."""
+
+    exit_code = 4

@@ -1,0 +1,214 @@
+"""One workload on one offer: frames → steps → wall-clock → dollars, every sum with its terms. Pure.
+
+Wall-clock is queue + start-up + training + checkpoints + final push. Dollars are what the target bills of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+from math import ceil
+
+from planner import memory, speed
+from planner.catalogue import Catalogue
+from planner.evidence import Calibration
+from planner.plan import Estimate, Memory, Money, Step, Term
+from planner.prices import host_ram_bytes
+from planner.profiles import Cost, cost_of
+from planner.records import Gpu, Offer, StartupRange, TargetRules
+from planner.units import GB, GIB, Interval, point, total
+from planner.workload import Workload
+
+#: A recorded frame in bytes per megapixel: AV1 as LeRobot writes it, 7.6-61 MB for 30 s of 640×480 at 30 fps.
+VIDEO_BYTES_PER_MPX, IMAGE_BYTES_PER_MPX = Interval(14e3, 43e3, 145e3), Interval(0.7e6, 1.0e6, 1.6e6)
+#: One checkpoint per half hour of training, at most ten: a run killed late loses little, and saving stays cheap.
+CHECKPOINT_EVERY_S, MAX_CHECKPOINTS = 1800, 10
+#: The timeout leaves room beyond the P90, and is a round number.
+TIMEOUT_MARGIN, TIMEOUT_STEP_S = 1.25, 300
+#: Bandwidth that tells a large datacenter GPU, with long queues, from a small one.
+_LARGE_BANDWIDTH = 1.2e12
+_CENT = Decimal("0.000001")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What does not depend on the price: one (GPU, count, vCPUs, RAM) is worked out once and then priced."""
+
+    memory: Memory
+    step: Step
+
+
+class Estimator:
+    """Estimates a workload on offers. Holds the catalogue and the calibration, and nothing that changes."""
+
+    def __init__(self, catalogue: Catalogue, calibration: Calibration) -> None:
+        self.catalogue = catalogue
+        self.calibration = calibration
+        self._grounds: dict[tuple[object, ...], Ground] = {}
+        self._costs: dict[tuple[object, ...], Cost] = {}
+
+    def cost(self, workload: Workload) -> Cost:
+        key = (workload.policy.id, workload.variant, workload.cameras)
+        if key not in self._costs:
+            self._costs[key] = cost_of(self.catalogue, workload.policy, workload.variant, workload.cameras)
+        return self._costs[key]
+
+    def ground(self, workload: Workload, offer: Offer) -> Ground:
+        kappa = self.catalogue.targets[offer.target].decode_kappa
+        key = (workload.batch_size, workload.gradient_accumulation, workload.variant, offer.gpu, offer.num_gpus, offer.vcpus, kappa)
+        if key not in self._grounds:
+            gpu, cost, count = self.gpu(offer), self.cost(workload), max(1, offer.num_gpus)
+            self._grounds[key] = Ground(
+                memory.estimate(workload, gpu, count, cost, self.catalogue.runs),
+                speed.estimate(workload, gpu, count, offer.vcpus, cost, self.calibration, kappa),
+            )
+        return self._grounds[key]
+
+    def gpu(self, offer: Offer) -> Gpu:
+        return self.catalogue.gpus[offer.gpu]
+
+    def largest_batch(self, workload: Workload, offer: Offer) -> int:
+        return memory.largest_batch(workload, self.gpu(offer), max(1, offer.num_gpus), self.cost(workload), self.catalogue.runs)
+
+    def estimate(
+        self, workload: Workload, offer: Offer, timeout_s: int | None = None, attempts: int | None = None,
+        max_cost: Decimal | None = None,
+    ) -> Estimate:
+        """`timeout_s` and `attempts` are the user's own; without them they follow from the P90. `max_cost` caps the timeout."""
+        ground = self.ground(workload, offer)
+        rules = self.catalogue.targets[offer.target]
+        gpus = max(1, offer.num_gpus)
+        steps = workload.steps(gpus)
+        cost = self.cost(workload)
+        every = workload.save_freq or save_freq(steps, ground.step.seconds.p50)
+        count = ceil(steps / every)
+        startup = self._startup(workload, offer, rules, cost, ground.step)
+        train = ground.step.seconds.times(steps)
+        saved = _transfer(rules.bandwidth["checkpoint"], cost.checkpoint_bytes)
+        pushed = _transfer(rules.bandwidth["push"], cost.weight_bytes)
+        terms = [
+            *startup,
+            Term("training", train, f"{steps} steps × {ground.step.seconds.p50:.4g} s"),
+            Term("checkpoints", Interval(*(count * (0.5 + part) for part in saved)), rules.bandwidth["checkpoint"].source,
+                 f"{count} × {cost.checkpoint_bytes / GB:.2f} GB"),
+        ]
+        if offer.target == "hf":
+            name = "pushing checkpoints and the model" if workload.lerobot != "0.4.4" else "pushing the model"
+            times = count if workload.lerobot != "0.4.4" else 1
+            fixed = rules.startup["push_fixed"]
+            terms.append(Term(name, Interval(*(times * (fixed[i] + pushed[i]) for i in range(3))), rules.bandwidth["push"].source,
+                              f"{times} × {cost.weight_bytes / GB:.2f} GB"))
+        wall = total([term.value for term in terms])
+        billed = [term for term in terms if rules.bills_scheduling or term.name not in ("queue", "image build")]
+        running = total([term.value for term in billed])
+        timeout, tries = _bound(running.p90, rules, timeout_s, attempts)
+        fits, why_not = ground.memory.fits, None
+        if fits:
+            why_not = self._host_ram(workload, offer, gpus)
+            fits = why_not is None
+        estimate = Estimate(
+            offer=offer, memory=ground.memory, batch_size=workload.batch_size,
+            gradient_accumulation=workload.gradient_accumulation, steps=steps, updates=workload.updates(gpus),
+            step=ground.step, startup=total([term.value for term in startup]), startup_grade="modelled",
+            wall_clock=wall, wall_terms=tuple(terms), usd=None, usd_terms=(), usd_max=None, usd_max_formula="",
+            unbounded=rules.unbounded, price_grade=None, timeout_s=timeout, attempts=tries, save_freq=every,
+            fits=fits, why_not=why_not,
+        )
+        return _price(estimate, billed, running, rules, max_cost, timeout_s is not None)
+
+    def _host_ram(self, workload: Workload, offer: Offer, gpus: int) -> str | None:
+        needed = host_ram_bytes(workload, gpus)
+        if offer.ram_bytes is None or needed <= offer.ram_bytes:
+            return None
+        return f"needs about {needed / GB:.0f} GB of host memory, has {offer.ram_bytes / GB:.0f} GB"
+
+    def _startup(self, workload: Workload, offer: Offer, rules: TargetRules, cost: Cost, step: Step) -> list[Term]:
+        gpu = self.gpu(offer)
+        size = "multi" if offer.num_gpus > 1 else "large" if gpu.bandwidth.value >= _LARGE_BANDWIDTH else "small"
+        terms = [Term("queue", _interval(rules.startup[f"scheduling-{size}"]), rules.startup[f"scheduling-{size}"].source)]
+        for name, key in (("image build", "build"), ("image pull", "pull"), ("container start", "boot"), ("imports", "imports")):
+            if rules.startup[key].p90 > 0:
+                terms.append(Term(name, _interval(rules.startup[key]), rules.startup[key].source))
+        weights, data = workload.policy.download_bytes, self.dataset_bytes(workload)
+        download = rules.bandwidth["download"]
+        if weights and offer.target != "local":
+            terms.append(Term("weights download", _transfer(download, weights), download.source, f"{weights / GB:.2f} GB"))
+        if data is not None and offer.target != "local":
+            terms.append(Term("dataset download", Interval(data.p10 / download.p90, data.p50 / download.p50, data.p90 / download.p10),
+                              download.source, f"about {data.p50 / GB:.2f} GB"))
+        terms.append(Term("dataset and policy set-up", _interval(rules.startup["setup"]), rules.startup["setup"].source))
+        load = rules.bandwidth["load"]
+        terms.append(Term("weights to the GPU", _transfer(load, cost.weight_bytes), load.source, f"{cost.weight_bytes / GB:.2f} GB"))
+        terms.append(Term("first step and first batch", total([_interval(rules.startup["first_step"]), step.loader]),
+                          rules.startup["first_step"].source))
+        if workload.variant.compiled:
+            terms.append(Term("torch.compile", _interval(rules.startup["compile"]), rules.startup["compile"].source))
+        return terms
+
+    def dataset_bytes(self, workload: Workload) -> Interval | None:
+        """Bytes of the dataset: as found, or from frames and cameras; None where neither is known."""
+        if workload.dataset_bytes is not None:
+            return point(workload.dataset_bytes)
+        if workload.frames is None or not workload.cameras:
+            return None
+        sizes = [IMAGE_BYTES_PER_MPX if camera.codec == "png" else VIDEO_BYTES_PER_MPX for camera in workload.cameras]
+        return Interval(*(
+            workload.frames * sum(size[i] * camera.megapixels for size, camera in zip(sizes, workload.cameras)) for i in range(3)
+        ))
+
+
+def save_freq(steps: int, step_s: float) -> int:
+    """Steps between checkpoints, rounded up to two digits; the last step is always saved."""
+    count = min(MAX_CHECKPOINTS, max(1, round(steps * step_s / CHECKPOINT_EVERY_S)))
+    every = ceil(steps / count)
+    digits = 10 ** max(0, len(str(every)) - 2)
+    return min(steps, ceil(every / digits) * digits) if count > 1 else steps
+
+
+def _interval(term: StartupRange) -> Interval:
+    return Interval(term.p10, term.p50, term.p90)
+
+
+def _transfer(bandwidth: StartupRange, size: float) -> Interval:
+    return Interval(size / bandwidth.p90, size / bandwidth.p50, size / bandwidth.p10)
+
+
+def _bound(p90_s: float, rules: TargetRules, timeout_s: int | None, attempts: int | None) -> tuple[int, int]:
+    """(timeout per attempt, attempts) that cover the P90 with margin, within what the target allows."""
+    timeout = timeout_s if timeout_s is not None else ceil(p90_s * TIMEOUT_MARGIN / TIMEOUT_STEP_S) * TIMEOUT_STEP_S
+    longest = rules.max_timeout_s
+    if longest is None or timeout <= longest:
+        return timeout, attempts or 1
+    return longest, max(attempts or 1, ceil(timeout / longest))
+
+
+def _price(estimate: Estimate, billed: list[Term], running: Interval, rules: TargetRules, max_cost: Decimal | None, fixed: bool) -> Estimate:
+    from dataclasses import replace
+
+    rate = estimate.offer.usd_per_hour
+    if rate is None:
+        return estimate
+    unit = rules.billing_unit_s
+    per_second = rate / 3600
+
+    def dollars(seconds: float) -> Decimal:
+        return (Decimal(ceil(round(seconds, 6) / unit) * unit) * per_second).quantize(_CENT, ROUND_UP)
+
+    money = Money(*(dollars(seconds) for seconds in running))
+    terms = [Term(term.name, term.value.times(float(per_second)), f"{term.value.p50:.0f} s × ${rate}/h", term.note) for term in billed]
+    rounding = float(money.p50) - sum(term.value.p50 for term in terms)
+    terms.append(Term("billing unit", point(rounding), f"billed by the {'minute' if unit == 60 else 'second'}, rounded up"))
+    limit = rules.startup_limit_s
+    if limit is None:
+        limit = ceil(sum(term.value.p90 for term in billed if term.name in ("image pull", "container start")))
+    timeout = estimate.timeout_s
+    if max_cost is not None and not fixed:
+        affordable = int(max_cost / estimate.attempts / per_second) - limit
+        affordable -= affordable % unit
+        timeout = max(0, min(timeout, affordable))
+    worst = (dollars(limit + timeout) * estimate.attempts).quantize(_CENT, ROUND_UP)
+    formula = f"({limit} s start-up + {timeout} s timeout) × {estimate.attempts} attempt{'s' if estimate.attempts > 1 else ''} × ${rate}/h"
+    return replace(
+        estimate, usd=money, usd_terms=tuple(terms), usd_max=worst, usd_max_formula=formula, timeout_s=timeout,
+        price_grade="given" if estimate.offer.price_method == "user" else "measured",
+    )

@@ -1,0 +1,191 @@
+"""Measured runs → calibration and grades. Pure; deterministic; plain Python.
+
+Each scored run says how long a step took. The work term of planner.speed is multiplied by
+exp(gpu + policy + policy on this architecture), and the launch overhead of each family by exp(launch); all are
+fitted together to the logarithm of the measured times with ridge penalties, so that a GPU or policy with few
+runs stays near the general efficiency. data/calibration.json holds the result for the bundled evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from math import exp, log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from planner.records import Gpu, Policy, Run
+
+if TYPE_CHECKING:
+    from planner.catalogue import Catalogue
+    from planner.workload import Workload
+
+#: Launch overhead of one step in seconds before calibration: many small kernels cost their launch, not their work.
+LAUNCH_S = {"cnn": 0.03, "diffusion": 0.05, "vla-small": 0.10, "vla-large": 0.15}
+#: Ridge: how far (as a standard deviation of the logarithm) each kind of correction is expected to reach.
+_SCALE = {"gpu": 0.35, "policy": 0.35, "pair": 0.25, "launch": 0.35}
+_NOISE = 0.12  # spread of one measured step time around the model, as a standard deviation of the logarithm
+_WEIGHT = {"high": 1.0, "medium": 0.5, "low": 0.2}
+_SWEEPS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Corrections as logarithms, and which (policy, GPU) pairs were measured."""
+
+    corrections: dict[str, float] = field(default_factory=dict)  # "gpu:h100", "policy:act", "pair:act@Hopper", "launch:cnn"
+    timed: tuple[Run, ...] = ()
+
+    def launch(self, policy: Policy) -> float:
+        """Seconds of launch overhead per step."""
+        return LAUNCH_S[policy.launch_family] * exp(self.corrections.get(f"launch:{policy.launch_family}", 0.0))
+
+    def factor(self, policy: Policy, gpu: Gpu) -> float:
+        """What the work term is multiplied with."""
+        return exp(sum(self.corrections.get(name, 0.0) for name in _work_names(policy.id, gpu)))
+
+    def grade(self, workload: Workload, gpu: Gpu) -> tuple[str, str]:
+        """How well founded a step time is, and the run it leans on."""
+        from planner.memory import matches
+
+        policy = workload.policy
+        here = [run for run in self.timed if run.policy == policy.id and run.gpu == gpu.id and matches(run, workload)]
+        if here:
+            return "measured", f"{here[0].id}: {here[0].source}"
+        same = [run for run in self.timed if run.policy == policy.id]
+        if same:
+            best = max(same, key=lambda run: (matches(run, workload), _WEIGHT[run.confidence]))
+            return "scaled", f"{best.id} on {best.gpu}: {best.source}"
+        return "modelled", "no timed run of this policy"
+
+
+def _work_names(policy: str, gpu: Gpu) -> tuple[str, str, str]:
+    return f"gpu:{gpu.id}", f"policy:{policy}", f"pair:{policy}@{gpu.arch.split()[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """One run, reduced to what the fit needs."""
+
+    measured: float
+    launch: float
+    fixed: float
+    work: float
+    launch_name: str
+    work_names: tuple[str, ...]
+    weight: float
+
+
+def scored(catalogue: Catalogue) -> list[Run]:
+    """Runs whose step time can be predicted: policy, variant, GPU, batch and cameras are known."""
+    return [
+        run for run in catalogue.runs
+        if run.scored and run.update_s and run.gpu in catalogue.gpus and run.batch_size and run.cameras is not None
+        and run.policy in catalogue.policies and run.trained is not None
+    ]
+
+
+def workload_of(run: Run, catalogue: Catalogue) -> Workload:
+    """The workload that a run was. Resolution and codec default to 640×480 AV1."""
+    from planner.workload import DEFAULT_NUM_WORKERS, Camera, Variant, Workload
+
+    policy = catalogue.policies[run.policy]
+    variant = Variant(
+        dtype=run.dtype or policy.dtype, gradient_checkpointing=bool(run.gradient_checkpointing),
+        trained=run.trained or policy.trained, lora_rank=run.lora_rank or 0, autocast=bool(run.autocast), compiled=bool(run.compiled),
+    )
+    camera = Camera(run.width or 640, run.height or 480)
+    return Workload(
+        policy=policy, variant=variant, cameras=(camera,) * (run.cameras or 0), batch_size=run.batch_size or 1,
+        num_workers=DEFAULT_NUM_WORKERS, lerobot=run.lerobot or "0.6.1", given_steps=run.steps or 1,
+    )
+
+
+def calibrate(catalogue: Catalogue, without: frozenset[str] = frozenset()) -> Calibration:
+    """Fit the corrections to the scored runs, leaving out the sources in `without`."""
+    from planner.profiles import cost_of
+    from planner.speed import work
+
+    runs = [run for run in scored(catalogue) if run.source not in without]
+    points = []
+    for run in runs:
+        job = workload_of(run, catalogue)
+        gpu = catalogue.gpus[run.gpu or ""]
+        cost = cost_of(catalogue, job.policy, job.variant, job.cameras)
+        parts = work(gpu, job.variant, cost, job.batch_size, LAUNCH_S[job.policy.launch_family])
+        network = 0.03 if (run.num_gpus or 1) > 1 else 0.0
+        optimizer = parts.optimizer * (0.4 if run.optimizer else 1.0)  # 8-bit moments
+        rows = sum(other.source == run.source and other.gpu == run.gpu and other.policy == run.policy for other in runs)
+        points.append(_Point(
+            measured=(run.update_s or 0.0) / (1 + network), launch=parts.launch, fixed=optimizer, work=parts.flops + parts.traffic,
+            launch_name=f"launch:{job.policy.launch_family}", work_names=_work_names(run.policy, gpu),
+            weight=_WEIGHT[run.confidence] / rows**0.5,  # rows of one page are not independent
+        ))
+    return Calibration(_fit(points), tuple(runs))
+
+
+def _fit(points: list[_Point]) -> dict[str, float]:
+    """Coordinate-wise Gauss–Newton on the weighted squared log error plus the ridge."""
+    touching: dict[str, list[_Point]] = {}
+    for item in points:
+        for name in (item.launch_name, *item.work_names):
+            touching.setdefault(name, []).append(item)
+    values = dict.fromkeys(sorted(touching), 0.0)
+
+    def parts(item: _Point) -> tuple[float, float]:
+        return item.launch * exp(values[item.launch_name]), item.work * exp(sum(values[name] for name in item.work_names))
+
+    for _ in range(_SWEEPS):
+        for name, items in sorted(touching.items()):
+            ridge = 1 / _SCALE[name.split(":")[0]] ** 2
+            slope, curve = ridge * values[name], ridge
+            for item in items:
+                launch, work = parts(item)
+                predicted = launch + item.fixed + work
+                share = (launch if name == item.launch_name else work) / predicted
+                weight = item.weight / _NOISE**2
+                slope += weight * share * log(predicted / item.measured)
+                curve += weight * share * share
+            values[name] -= 0.7 * slope / curve
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+# ------------------------------------------------------------------------------------------ checked-in form
+
+CALIBRATION = "calibration.json"
+
+
+def load_calibration(catalogue: Catalogue, data: Path) -> Calibration:
+    """The checked-in calibration while it belongs to this catalogue; a fresh fit otherwise."""
+    try:
+        stored: dict[str, Any] = json.loads((data / CALIBRATION).read_bytes())
+    except (OSError, ValueError):
+        stored = {}
+    if catalogue.digest and stored.get("catalogue") == catalogue.digest:
+        return Calibration(stored["corrections"], tuple(scored(catalogue)))
+    return calibrate(catalogue)
+
+
+def calibration_text(catalogue: Catalogue) -> str:
+    """data/calibration.json for this catalogue."""
+    return json.dumps({"catalogue": catalogue.digest, "corrections": calibrate(catalogue).corrections}, indent=1) + "\n"
+
+
+def _main() -> None:
+    """`python -m planner.evidence` rewrites the checked-in calibration; `--check` says whether it is current."""
+    import sys
+
+    from planner.catalogue import data_dir, load
+
+    data = data_dir()
+    text = calibration_text(load(data, user=data / "none"))
+    path = data / CALIBRATION
+    if "--check" in sys.argv:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path.name} is not current: run python -m planner.evidence")
+    else:
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _main()

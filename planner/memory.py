@@ -1,0 +1,113 @@
+"""Peak VRAM of a workload on one GPU, with its driver named. Pure; integer bytes.
+
+peak = max(floor, a + b·batch): `floor` is the optimizer step (weights, gradients, two moments and the foreach
+temporary), `a + b·batch` the activations. A card fits when the peak's P90, the CUDA context and the allocator's
+slack stay below what CUDA can really use on it.
+"""
+
+from __future__ import annotations
+
+from math import floor
+
+from planner.plan import Memory, Term
+from planner.profiles import Cost
+from planner.records import Gpu, Run
+from planner.units import GIB, Interval, point
+from planner.workload import Camera, Workload
+
+#: CUDA context with loaded kernels, 0.3-0.6 GiB in public nvidia-smi readings beside torch's own figure.
+CONTEXT_BYTES = int(0.5 * GIB)
+#: What the caching allocator cannot give back when it runs near the limit. Public runs finished with torch's
+#: own peak at 92 % (pi05 on 80 GB) and ran out at 97 % of the usable memory.
+SLACK = 0.04
+
+#: P10 and P90 of the peak relative to the computed one, by how well it is known. Profiles of variants that were
+#: measured agree within 2 %; unmeasured ones may differ in a setting; analogies only share an architecture.
+SPREAD = {"measured": (0.97, 1.03), "scaled": (0.97, 1.04), "profile": (0.95, 1.07), "near": (0.88, 1.15), "analogy": (0.75, 1.30)}
+
+
+def estimate(workload: Workload, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> Memory:
+    """Peak on each of `num_gpus` GPUs at the workload's batch size."""
+    grade, spread, source = _grade(workload, gpu, cost, runs)
+    gradients = cost.gradient_bytes
+    computed = cost.peak_bytes(workload.batch_size)
+    parts = [Term("weights, gradients and optimizer state" if computed <= cost.floor_bytes else "activations and resident state",
+                  point(computed), cost.source, f"max({cost.floor_bytes / GIB:.2f}, {cost.a_bytes / GIB:.2f} + "
+                  f"{cost.b_bytes / GIB:.4f} × {workload.batch_size}) GiB")]
+    if num_gpus > 1:
+        parts.append(Term("gradient buckets of DDP", point(gradients), "one more copy of the gradients on every GPU"))
+    if workload.gradient_accumulation > 1:
+        parts.append(Term("accumulated gradients", point(gradients), "kept between micro-batches"))
+    peak = sum(part.value.p50 for part in parts)
+    context = 0 if gpu.vendor in ("apple", "cpu") else CONTEXT_BYTES
+    high = peak * spread[1]
+    needed = int(high * (1 + SLACK)) + context
+    parts += [
+        Term("margin to the P90", point(high - peak), source),
+        Term("CUDA context", point(context), "0.5 GiB: 0.3–0.6 seen beside torch's own figure"),
+        Term("allocator slack", point(needed - high - context), f"{SLACK:.0%} of the P90"),
+    ]
+    return Memory(
+        peak=Interval(peak * spread[0], peak, high),
+        needed_bytes=needed,
+        usable_bytes=int(gpu.usable_bytes.value),
+        driver=_driver(cost, workload.batch_size),
+        grade=grade,
+        terms=tuple(parts),
+    )
+
+
+def largest_batch(workload: Workload, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> int:
+    """The largest batch per GPU that fits; 0 when not even one sample does."""
+    one = estimate(workload.with_batch(1, workload.gradient_accumulation), gpu, num_gpus, cost, runs)
+    if not one.fits:
+        return 0
+    low, high = 1, 2
+    while high < 65536 and estimate(workload.with_batch(high, workload.gradient_accumulation), gpu, num_gpus, cost, runs).fits:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if estimate(workload.with_batch(middle, workload.gradient_accumulation), gpu, num_gpus, cost, runs).fits:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def round_batch(batch: int) -> int:
+    """A batch people use, at most `batch`: exact up to 8, then multiples of 4, then of 8."""
+    step = 1 if batch <= 8 else 4 if batch <= 32 else 8
+    return max(1, floor(batch / step) * step)
+
+
+def _driver(cost: Cost, batch: int) -> str:
+    if cost.a_bytes + cost.b_bytes * batch > cost.floor_bytes:
+        return "activations"
+    return "weights" if cost.weight_bytes > 2 * cost.gradient_bytes else "optimizer"
+
+
+def matches(run: Run, workload: Workload) -> bool:
+    """The run trained this policy as this variant."""
+    variant = workload.variant
+    return (
+        run.policy == workload.policy.id
+        and run.trained == variant.trained
+        and (run.dtype or variant.dtype) == variant.dtype
+        and bool(run.gradient_checkpointing) == variant.gradient_checkpointing
+        and run.optimizer is None
+    )
+
+
+def _grade(workload: Workload, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
+    seen = [run for run in runs if run.scored and run.vram_bytes and matches(run, workload)]
+    here = next((run for run in seen if run.gpu == gpu.id and _same_cameras(run, workload.cameras)), None)
+    if here is not None:
+        return "measured", SPREAD["measured"], f"{here.id}: {here.source}"
+    if seen:
+        return "scaled", SPREAD["scaled"], f"{seen[0].id}: {seen[0].source}"
+    return "modelled", SPREAD[cost.basis], {"profile": "no run of this variant is known", "near": "variant not profiled",
+                                            "analogy": "policy not profiled"}[cost.basis]
+
+
+def _same_cameras(run: Run, cameras: tuple[Camera, ...]) -> bool:
+    return run.cameras == len(cameras)

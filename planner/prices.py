@@ -1,0 +1,71 @@
+"""What an hour costs: the catalogue's prices, with CPU and memory added where a target sells them apart. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from math import ceil
+
+from planner.catalogue import Catalogue
+from planner.plan import Price
+from planner.records import Offer
+from planner.units import GIB
+from planner.workload import Workload
+
+#: Host memory of the trainer without weights and batches: Python, torch, CUDA libraries, dataset tables.
+BASE_RAM_BYTES = 4 * 10**9
+_PREFETCH = {"0.4.4": 2}  # batches per worker; 4 since 0.6
+
+
+def host_ram_bytes(workload: Workload, num_gpus: int) -> int:
+    """Host memory a run needs: one copy of the weights while loading, and the loader's queue, per process."""
+    frame_bytes = 4 if workload.lerobot == "0.4.4" else 1
+    sample = sum(3e6 * camera.megapixels for camera in workload.cameras) * workload.policy.observation_steps * frame_bytes
+    queue = workload.num_workers * _PREFETCH.get(workload.lerobot, 4) * workload.batch_size * sample
+    return int(BASE_RAM_BYTES + num_gpus * (1.1 * workload.policy.download_bytes + queue))
+
+
+def requested_cores(workload: Workload, num_gpus: int) -> int:
+    """Physical cores to ask for where they are sold apart: every loader worker and every main process has one."""
+    return num_gpus * (workload.num_workers + 1)
+
+
+def requested_ram_bytes(workload: Workload, num_gpus: int) -> int:
+    """Host memory to ask for where it is sold apart: half as much again as needed, in steps of 8 GiB, at least 16."""
+    return max(16, 8 * ceil(1.5 * host_ram_bytes(workload, num_gpus) / (8 * GIB))) * GIB
+
+
+def priced(catalogue: Catalogue, workload: Workload) -> list[Offer]:
+    """Every offer with the whole hourly price of running this workload on it."""
+    return [_priced(offer, catalogue, workload) for offer in catalogue.offers]
+
+
+def _priced(offer: Offer, catalogue: Catalogue, workload: Workload) -> Offer:
+    rules = catalogue.targets[offer.target]
+    gpu = f"{offer.num_gpus} × {catalogue.gpus[offer.gpu].name}" if offer.num_gpus else offer.flavor
+    if rules.usd_per_core_hour is None or rules.usd_per_gib_hour is None:
+        parts = ((gpu, offer.usd_per_hour),) if offer.usd_per_hour is not None else ()
+        return replace(offer, price_parts=parts)
+    cores = requested_cores(workload, offer.num_gpus)
+    ram = requested_ram_bytes(workload, offer.num_gpus)
+    extra = (
+        (f"{cores} CPU cores", _decimal(rules.usd_per_core_hour.value) * cores),
+        (f"{ram // GIB} GiB of memory", _decimal(rules.usd_per_gib_hour.value) * (ram // GIB)),
+    )
+    placed = replace(offer, vcpus=2.0 * cores, ram_bytes=ram)
+    if offer.usd_per_hour is None:
+        return placed
+    return replace(placed, usd_per_hour=offer.usd_per_hour + sum(usd for _, usd in extra), price_parts=((gpu, offer.usd_per_hour), *extra))
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(repr(value))
+
+
+def used(offers: list[Offer]) -> tuple[Price, ...]:
+    """The price lists behind these offers: one a target, source and date."""
+    seen = {
+        (offer.target, offer.price_source or "", offer.price_as_of or "", offer.price_method)
+        for offer in offers if offer.usd_per_hour is not None
+    }
+    return tuple(Price(*key) for key in sorted(seen))

@@ -1,0 +1,207 @@
+"""The catalogue's records: what data/ says, checked and frozen. No I/O, no arithmetic beyond lookups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """A number of the catalogue with where it comes from. `value` is in base units (see planner.units)."""
+
+    value: float
+    source: str  # id in data/sources.yaml
+    as_of: str  # ISO date, or the year or "undated" where the source has no more
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where figures come from."""
+
+    id: str
+    title: str
+    ref: str
+    as_of: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A device. FLOP/s are dense, with FP32 accumulation; None is unknown or absent in hardware."""
+
+    id: str
+    name: str
+    vendor: str  # nvidia, amd, apple, cpu
+    arch: str
+    memory_bytes: Figure  # on the box
+    usable_bytes: Figure  # what CUDA can really use
+    bandwidth: Figure  # bytes/s
+    fp32: Figure
+    tf32: Figure | None
+    fp16: Figure | None
+    bf16: Figure | None  # None: no bf16 units
+    compute_capability: str | None
+    watts: Figure | None
+    interconnect: Figure | None  # bytes/s between two of them in one host, one direction
+    notes: str = ""
+
+
+class StartupRange(NamedTuple):
+    """Seconds, P10/P50/P90, of one start-up term, with its source."""
+
+    p10: float
+    p50: float
+    p90: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that can be rented (or is owned): one row to be priced."""
+
+    target: str  # hf, modal, local
+    flavor: str
+    gpu: str
+    num_gpus: int
+    vcpus: float | None
+    ram_bytes: int | None
+    disk_bytes: int | None
+    usd_per_hour: Decimal | None  # everything that runs meanwhile; None: cannot price
+    price_source: str | None
+    price_as_of: str | None
+    price_method: str  # bundled, live, user
+    price_parts: tuple[tuple[str, Decimal], ...] = ()  # ("1 × L4", 0.80), ("5 cores", 0.2365) ...; sums to usd_per_hour
+
+    @property
+    def id(self) -> str:
+        return f"{self.target}:{self.flavor}" if self.num_gpus == 1 or self.target != "modal" else (
+            f"{self.target}:{self.flavor}:{self.num_gpus}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """How a target bills and what it bounds; from data/offers/<target>.yaml."""
+
+    id: str
+    title: str
+    billing_unit_s: int  # 60: by the minute, rounded up; 1: by the second
+    default_timeout_s: int | None
+    max_timeout_s: int | None  # None: none published
+    startup_limit_s: int | None  # billable start-up that the target bounds; None: unbounded
+    bills_scheduling: bool
+    usd_per_core_hour: Figure | None  # physical core, on top of the GPU
+    usd_per_gib_hour: Figure | None
+    egress_usd_per_gib: Figure | None
+    startup: dict[str, StartupRange]  # term -> seconds; names in planner/estimate.py
+    bandwidth: dict[str, StartupRange]  # term -> bytes/s (p10 is the slow end)
+    decode_kappa: StartupRange  # decode cost of this target's hosts relative to the reference core
+    unbounded: tuple[str, ...]  # what the worst case cannot include, in words
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Pretrained weights a policy starts from and how LeRobot names them."""
+
+    id: str  # Hub id
+    flag: str  # --policy.path, --policy.pretrained_path, or "" where the policy loads it by itself
+    download_bytes: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A trainable model type of LeRobot."""
+
+    id: str
+    title: str
+    group: str
+    releases: tuple[str, ...]  # LeRobot releases that have it: 0.4.4, 0.6.1, main
+    extra: dict[str, str | None]  # release -> extra to install beside the trainer
+    base: Base | None
+    batch_size: Figure  # default of its own guide, else LeRobot's 8
+    dtype: str  # what an unstated dtype means
+    trained: str  # what an unstated choice trains: all, expert, vlm ...
+    observation_steps: int
+    chunk: int
+    image_cost: str  # "pixels": cost grows with resolution; "resized": only the number of cameras counts
+    max_cameras: int | None
+    launch_family: str  # key of the calibration's launch overhead
+    flags: dict[str, dict[str, object]]  # release -> flag name without "--policy." -> default
+    analogy: dict[str, object] | None  # for a policy without a profile: sibling, ratio, source
+    sizes: dict[str, Figure]  # params, trainable params, checkpoint bytes ... where published
+    required: tuple[str, ...] = ()  # arguments that the type cannot train without, e.g. --policy.action_mode=auto
+    trained_by: tuple[tuple[dict[str, object], str], ...] = ()  # flag values -> what they train; first match decides
+    downloads: tuple[tuple[str, Figure], ...] = ()  # (Hub id, bytes) it fetches beside its base
+    notes: str = ""
+
+    @property
+    def download_bytes(self) -> float:
+        """Bytes of weights that a fresh container fetches."""
+        return (self.base.download_bytes.value if self.base else 0.0) + sum(size.value for _, size in self.downloads)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Cost of one policy variant at one camera set, from the policy's own code (one fitted line).
+
+    Peak bytes at a batch are max(floor, a + b·batch): docs/accuracy.md says how they were made.
+    """
+
+    policy: str
+    dtype: str  # float32, bfloat16
+    gradient_checkpointing: bool
+    trained: str
+    lora_rank: int
+    autocast: bool
+    cameras: int
+    width: int
+    height: int
+    params: int
+    grad_params: int  # parameters that receive gradients
+    flops_per_sample: float  # forward and backward, recomputation included
+    weight_bytes: int
+    activation_bytes: int  # per sample, saved for backward
+    floor_bytes: int
+    a_bytes: int
+    b_bytes: int
+    source: str
+    as_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A measured run: evidence."""
+
+    id: str
+    system: str
+    policy: str
+    dtype: str | None
+    gradient_checkpointing: bool | None
+    trained: str | None
+    lora_rank: int | None
+    compiled: bool | None
+    autocast: bool | None
+    optimizer: str | None  # where it is not the policy's own preset
+    gpu: str | None
+    num_gpus: int | None
+    batch_size: int | None
+    cameras: int | None
+    width: int | None
+    height: int | None
+    steps: int | None
+    wall_clock_s: float | None
+    update_s: float | None
+    data_s: float | None
+    whole_step: bool  # update_s is the whole iteration, loader included
+    vram_bytes: int | None
+    oom: bool | None
+    loader: str
+    lerobot: str | None
+    scored: bool  # used for the calibration
+    reason: str  # why it is not scored, or how a missing field was inferred
+    kind: str
+    confidence: str
+    source: str
+    as_of: str

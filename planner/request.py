@@ -1,0 +1,42 @@
+"""What a user asks for, before anything is filled in: the flags of the command line, or a call in Python.
+
+`Workload` and `Search` hold only what was said; None means "not said". planner.resolve turns them into a
+Training, with every assumption listed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What to train. `plan(Workload(policy="smolvla", episodes=50))` equals `plan --policy smolvla --episodes 50`."""
+
+    policy: str | None = None
+    dataset: str | None = None  # a local LeRobotDataset folder, or a Hub id
+    episodes: int | None = None
+    episode_seconds: float | None = None
+    fps: float | None = None
+    frames: int | None = None
+    cameras: tuple[str, ...] = ()  # "2x640x480", repeatable for mixed cameras
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None  # per GPU
+    lerobot_version: str | None = None
+    tail: tuple[str, ...] = ()  # what stands after `--`: trainer arguments, or a whole command
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where to look and what to prefer."""
+
+    targets: tuple[str, ...] = ()  # hf, modal, local; empty: all that can be priced, and the GPUs named
+    gpus: tuple[str, ...] = ()
+    num_gpus: int | None = None
+    max_cost: Decimal | None = None  # dollars, for the whole run, at P90
+    max_hours: float | None = None  # at P90
+    optimize: str = "cost"  # cost, time, balanced
+    timeout_s: int | None = None  # the user's own timeout
+    attempts: int | None = None

@@ -1,0 +1,293 @@
+"""The table of a plan: what is trained, what was assumed, the rows, why one is recommended, what to run next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from planner.plan import Estimate, Plan
+from planner.show import lines, text
+from planner.show.lines import COMMAND, Column, Line
+from planner.workload import RELEASES, Variant
+
+FITTING_ROWS = 12
+OTHER_ROWS = 3
+REASON_WIDTH = 34  # a reason narrower than this reads better on a line of its own
+
+_COLUMNS = (
+    Column("mark", "", gap=1),
+    Column("where", "where", gap=1),
+    Column("flavor", "flavor"),
+    Column("gpu", "GPU"),
+    Column("bar", ""),
+    Column("vram", "VRAM", right=True),
+    Column("step", "step", right=True),
+    Column("grade", ""),
+    Column("time", "time", right=True),
+    Column("time_span", "P10–P90", gap=1),
+    Column("cost", "cost", right=True),
+    Column("cost_span", "P10–P90", gap=1),
+    Column("at_most", "at most", right=True),
+)
+#: what gives way first where the terminal is narrow, and to what; place, time, cost and worst case stay
+_NARROWER = (
+    (_COLUMNS[4], Column("short_bar", "")),
+    (Column("short_bar", ""), None),
+    (_COLUMNS[3], None),
+    (_COLUMNS[6], None),
+    (_COLUMNS[5], Column("short_vram", "VRAM GB", right=True)),
+    (Column("short_vram", "VRAM GB", right=True), None),
+    (_COLUMNS[11], None),
+    (_COLUMNS[9], None),
+)
+_RESULTS = {"step", "grade", "time", "time_span", "cost", "cost_span", "at_most"}
+_TARGETS = {"hf": "HF", "modal": "Modal"}
+
+
+def table(
+    plan: Plan, *, width: int, colour: bool, plain: bool, show_all: bool, command: str, ascii_only: bool = False
+) -> str:
+    """The plan for a terminal of `width` columns, ending in a newline. It shows `plan.error` too.
+
+    `command` is the command line that made the plan; the next commands are built from it. `plain` is for
+    a pipe: no escape codes, no bar. `ascii_only` is for an encoding without the symbols (text.encodable).
+    """
+    rows = _choose_rows(plan, show_all)
+    out = [*_head(plan, width), *_assumptions(plan, width), []]
+    if rows:
+        out += _rows(plan, rows, width, plain)
+        out += _left_out(plan, rows)
+        out.append([])
+    out += _footer(plan, rows, width)
+    out += _next_commands(plan, command)
+    while out and not out[-1]:
+        out.pop()
+    return lines.render(out, colour=colour, plain=plain, ascii_only=ascii_only)
+
+
+def _head(plan: Plan, width: int) -> list[Line]:
+    work = plan.workload
+    items = [work.policy.id]
+    if work.variant != Variant(work.policy.dtype, trained=work.policy.trained):
+        items.append(work.variant.label)
+    if work.dataset:
+        items.append(text.clean(work.dataset))
+    if work.lerobot != RELEASES[0]:
+        items.append(f"LeRobot {work.lerobot}")
+    if work.frames is not None:
+        frames = f"{text.count(work.frames)} frames"
+        if work.episodes is not None:
+            guessed = any(assumption.flag == "--episode-seconds" for assumption in work.assumptions)
+            frames = f"{text.count(work.episodes)} episode{'s' * (work.episodes != 1)} {'≈' if guessed else '='} {frames}"
+        items.append(frames)
+    steps = f"{text.count(work.steps(1))} steps"
+    batch = f"batch {text.count(work.batch_size)}"
+    if work.gradient_accumulation > 1:
+        batch += f" × {work.gradient_accumulation} accumulated"
+    if work.given_steps is not None or work.epochs is None:
+        items.append(f"{steps} at {batch}")
+    else:
+        one = " on one GPU" if any(estimate.offer.num_gpus > 1 for estimate in plan.estimates) else ""
+        items.append(f"{work.epochs:g} epoch{'s' * (work.epochs != 1)} at {batch} = {steps}{one}")
+    return [[(line, "bold")] for line in lines.flow(items, " · ", width)]
+
+
+def _assumptions(plan: Plan, width: int) -> list[Line]:
+    items = [f"{a.name.replace('_', ' ')} {text.clean(a.value)} ({a.flag})" for a in plan.workload.assumptions]
+    label = "assumed: "
+    return lines.labelled(label, lines.flow(items, ", ", width - len(label)), "dim") if items else []
+
+
+def _choose_rows(plan: Plan, show_all: bool) -> list[Estimate]:
+    """Recommended first, then what can be had in the plan's order, then what cannot."""
+    chosen = plan.recommended.id if plan.recommended else None
+    ranked = sorted(plan.estimates, key=lambda estimate: estimate.id != chosen)
+    good = [estimate for estimate in ranked if estimate.why_not is None]
+    bad = [estimate for estimate in ranked if estimate.why_not is not None]
+    if show_all:
+        return good + bad
+    keep = {estimate.id for estimate in good if estimate.pareto} | {chosen, plan.cheapest, plan.fastest}
+    room = FITTING_ROWS - sum(estimate.id in keep for estimate in good)
+    shown = []
+    for estimate in good:
+        if estimate.id not in keep:
+            room -= 1
+        if estimate.id in keep or room >= 0:
+            shown.append(estimate)
+    # nearest: what fits but is ruled out, then the smallest lack of memory
+    bad.sort(key=lambda e: (not e.fits, 0.0 if e.fits else e.memory.needed_bytes / e.memory.usable_bytes))
+    return shown + bad[:OTHER_ROWS]
+
+
+def _cells(plan: Plan, estimate: Estimate) -> dict[str, str]:
+    offer, memory = estimate.offer, estimate.memory
+    vram = text.memory_of(memory.needed_bytes, memory.usable_bytes)
+    out = {
+        "where": offer.target,
+        "flavor": offer.id.partition(":")[2],
+        "gpu": f"{offer.num_gpus} × {text.gpu_label(offer.gpu)}",
+        "bar": bar(memory.needed_bytes / memory.usable_bytes, 8),
+        "short_bar": bar(memory.needed_bytes / memory.usable_bytes, 4),
+        "vram": vram,
+        "short_vram": vram.removesuffix(" GB").replace(" of ", "/"),
+    }
+    if estimate.why_not is not None:
+        out["mark"] = "✗"
+    elif plan.recommended and estimate.id == plan.recommended.id:
+        out["mark"] = "★"
+    if estimate.fits:
+        out |= {
+            "step": text.duration(estimate.step.seconds.p50),
+            "grade": text.MARKS[estimate.step.grade] + ("L" if estimate.step.limiter == "loader" else ""),
+            "time": text.duration(estimate.wall_clock.p50),
+            "time_span": text.duration_span(estimate.wall_clock),
+            "cost": text.money(estimate.usd.p50 if estimate.usd else None),
+            "cost_span": text.money_span(estimate.usd),
+            "at_most": text.at_most(estimate.usd_max),
+        }
+    return out
+
+
+def bar(share: float, size: int) -> str:
+    """`share` of the usable memory in `size` cells; any use shows."""
+    full = max(1, min(size, round(share * size)))
+    return "▇" * full + "▁" * (size - full)
+
+
+def _rows(plan: Plan, rows: list[Estimate], width: int, plain: bool) -> list[Line]:
+    filled = [(estimate, _cells(plan, estimate)) for estimate in rows]
+    columns = [column for column in _COLUMNS if not (plain and column.key == "bar")]
+    if not any(estimate.fits for estimate in rows):
+        columns = [column for column in columns if column.key not in _RESULTS]
+    sizes = lines.widths(columns, (row for _, row in filled))
+    for wide, narrow in _NARROWER:
+        if lines.total_width(columns, sizes) <= width:
+            break
+        columns = [narrow if column == wide else column for column in columns]
+        columns = [column for column in columns if column is not None]
+        sizes = lines.widths(columns, (row for _, row in filled))
+    out: list[Line] = [[(lines.title_text(columns, sizes), "dim")]]
+    for estimate, row in filled:
+        line = lines.row_text(columns, sizes, row)
+        if estimate.why_not is not None:
+            left = [column for column in columns if column.key not in _RESULTS]
+            indent = lines.total_width(left, sizes) + 2
+            narrow = width - indent < REASON_WIDTH
+            reasons = lines.wrap(_reason(estimate), width - (7 if estimate.fits or narrow else indent))
+            if estimate.fits or narrow:  # the row keeps its line
+                out += [[(line, "dim")], *([(" " * 7 + reason, "dim")] for reason in reasons)]
+            else:
+                out += lines.labelled(lines.pad(line, indent), reasons, "dim")
+        elif row.get("mark") == "★":
+            mark, _, rest = line.partition("★")
+            out.append([(mark + "★", "bold green"), (rest, "bold")])
+        else:
+            out.append([(line, "")])
+    return out
+
+
+def _reason(estimate: Estimate) -> str:
+    """Why a row is out, and what would fit instead with its price."""
+    if estimate.instead is None:
+        return text.clean(estimate.why_not or "")
+    instead = estimate.instead
+    price = f", {text.money(instead.usd.p50)}" if instead.usd else ""
+    return f"{text.clean(instead.text)}: {text.duration(instead.wall_clock_s.p50)}{price}"
+
+
+def _left_out(plan: Plan, rows: list[Estimate]) -> list[Line]:
+    hidden = [estimate for estimate in plan.estimates if all(estimate is not row for row in rows)]
+    if not hidden:
+        return []
+    fit = sum(estimate.fits and estimate.why_not is None for estimate in hidden)
+    lack = sum(not estimate.fits for estimate in hidden)
+    ruled_out = len(hidden) - fit - lack
+    kinds = [(fit, "that fit"), (lack, "too small"), (ruled_out, "ruled out")]
+    what = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
+    return [[(f"   Shown {len(rows)} of {len(plan.estimates)}; not shown: {what}. --all shows every one.", "dim")]]
+
+
+def _footer(plan: Plan, rows: list[Estimate], width: int) -> list[Line]:
+    out: list[Line] = []
+    if plan.error:
+        out += _paragraph("✗", "bold red", plan.error[1], width)
+    if plan.recommended:
+        out += _paragraph("★", "bold green", f"{_name(plan, plan.recommended.id)}: {plan.recommended.why}", width)
+    out += _alternatives(plan, width)
+    for _, warning in plan.warnings:
+        out += _paragraph("!", "yellow", warning, width)
+    for label, items in (("", _legend(rows)), ("prices: ", _prices(plan))):
+        if items:
+            out += lines.labelled(f" {label}", lines.flow(items, " · " if label else "  ", width - len(label) - 1), "dim")
+    for missing, targets in _unbounded(rows).items():
+        left_out = f"at most leaves out ({', '.join(targets)}): {'; '.join(missing)}"
+        out += lines.labelled(" ", lines.wrap(text.clean(left_out), width - 1), "dim")
+    return [*out, []]
+
+
+def _paragraph(mark: str, style: str, words: str, width: int) -> list[Line]:
+    return lines.labelled(f" {mark} ", lines.wrap(text.clean(words), width - 3), label_style=style)
+
+
+def _name(plan: Plan, row: str) -> str:
+    offer = plan.estimate(row).offer
+    return f"{offer.target} {offer.id.partition(':')[2]}"
+
+
+def _alternatives(plan: Plan, width: int) -> list[Line]:
+    """The cheapest and the fastest row, against the recommended one."""
+    if plan.recommended is None:
+        return []
+    best = plan.estimate(plan.recommended.id)
+    out = []
+    for title, row in (("cheapest", plan.cheapest), ("fastest", plan.fastest)):
+        if row is None or row == best.id:
+            continue
+        other = plan.estimate(row)
+        ratio = best.wall_clock.p50 / other.wall_clock.p50
+        speed = f"{text.number(ratio)} × faster" if ratio >= 1 else f"{text.number(1 / ratio)} × slower"
+        price = ""
+        if best.usd and other.usd:
+            change = other.usd.p50 - best.usd.p50
+            price = f" for {'+' if change >= 0 else '−'}{text.money(abs(change))}"
+        out += _paragraph(" ", "", f"{title}: {_name(plan, row)}, {speed}{price}", width)
+    return out
+
+
+def _legend(rows: Iterable[Estimate]) -> list[str]:
+    steps = [estimate.step for estimate in rows if estimate.fits]
+    used = {step.grade for step in steps}
+    out = [f"{mark} {text.GRADE_TEXT[grade]}" for grade, mark in text.MARKS.items() if grade in used]
+    if any(step.limiter == "loader" for step in steps):
+        out.append("L loading data, not the GPU, sets the pace")
+    return out
+
+
+def _prices(plan: Plan) -> list[str]:
+    return [f"{_TARGETS.get(price.target, price.target)} {price.method} {price.as_of}" for price in plan.prices]
+
+
+def _unbounded(rows: Iterable[Estimate]) -> dict[tuple[str, ...], list[str]]:
+    """What the worst case leaves out -> the targets that it holds for."""
+    out: dict[tuple[str, ...], list[str]] = {}
+    for estimate in rows:
+        if estimate.fits and estimate.usd_max is not None and estimate.unbounded:
+            targets = out.setdefault(estimate.unbounded, [])
+            name = _TARGETS.get(estimate.offer.target, estimate.offer.target)
+            if name not in targets:
+                targets.append(name)
+    return out
+
+
+def _next_commands(plan: Plan, command: str) -> list[Line]:
+    if plan.recommended is None:
+        return []
+    argv = shlex.split(command)
+    tail = argv.index("--") if "--" in argv else len(argv)
+    flags = next((n for n, word in enumerate(argv) if word.startswith("-")), len(argv))
+    emit = [*argv[:tail], "--emit", plan.recommended.target, *argv[tail:]]
+    explain = [*argv[:flags], "explain", plan.recommended.id, *argv[flags:]]
+    return [
+        [(" see the command  ", "dim"), (shlex.join(emit), COMMAND)],
+        [(" every term       ", "dim"), (shlex.join(explain), COMMAND)],
+    ]

@@ -1,0 +1,168 @@
+"""Seconds per step of a workload on an offer, with its limiter named. Pure.
+
+GPU time is a sum: launching the kernels, the optimizer's pass over memory, and per sample the FLOPs and the
+traffic of the activations,
+
+    update_s = launch + (2 W + 14 T) / (0.8 · bandwidth) + batch · (FLOPs / (0.73 · peak) + 14.4 · A / bandwidth) · k
+
+W weight bytes, T bytes of the parameters that receive gradients, A activation bytes per sample, `peak` the dense
+FLOP/s at the precision really used, k the calibration by measured runs (planner.evidence). The data loader works
+beside the GPU: a step takes the longer of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+
+from planner.evidence import Calibration
+from planner.plan import Step, Term
+from planner.profiles import Cost
+from planner.records import Gpu, StartupRange
+from planner.units import Interval, point
+from planner.workload import Camera, Variant, Workload
+
+#: P10–P90 as ×/÷ of the GPU time, by grade: where the same GPU and variant was measured, scaled, or only modelled.
+SPREAD = {"measured": 1.3, "scaled": 1.7, "modelled": 2.0}
+#: torch.compile: what it leaves of the launch overhead and of the work. SmolVLA on an H100 at batch 8: 0.179 →
+#: 0.069 s (lerobot runs r043, r044); MolmoAct2 on a GB200 at batch 32: 2.07 → 1.21 s (r046, r047).
+COMPILED_LAUNCH, COMPILED_WORK = 0.35, 0.8
+#: Python between two steps: logging, the sampler, moving the batch.
+ITERATION_S = 0.003
+#: Part of the gradients' all-reduce that does not hide behind the backward pass, and the wait for the slowest rank.
+EXPOSED, STRAGGLER = 0.5, 0.03
+
+
+def peak_flops(gpu: Gpu, variant: Variant) -> tuple[float, str]:
+    """Dense FLOP/s at the precision really used, and its name.
+
+    float32 policies run TF32 matmuls and convolutions where the GPU has them (lerobot-train sets it). A GPU
+    without bf16 units emulates bf16 at its fp32 rate at best.
+    """
+    if variant.dtype == "bfloat16" or variant.autocast:
+        if gpu.bf16 is not None:
+            return gpu.bf16.value, "bf16"
+        return gpu.fp32.value, "bf16 emulated at fp32 rate"
+    if gpu.tf32 is not None:
+        return gpu.tf32.value, "TF32"
+    return gpu.fp32.value, "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The uncalibrated parts of a step in seconds."""
+
+    launch: float
+    optimizer: float
+    flops: float
+    traffic: float
+
+
+def work(gpu: Gpu, variant: Variant, cost: Cost, batch: int, launch_s: float) -> Work:
+    """The sum of the module's docstring, before calibration."""
+    peak, _ = peak_flops(gpu, variant)
+    bandwidth = gpu.bandwidth.value
+    compiled_launch, compiled_work = (COMPILED_LAUNCH, COMPILED_WORK) if variant.compiled else (1.0, 1.0)
+    return Work(
+        launch=launch_s * compiled_launch,
+        optimizer=(2 * cost.weight_bytes + 14 * cost.gradient_bytes) / (0.8 * bandwidth),
+        flops=compiled_work * batch * cost.flops / (0.73 * peak),
+        traffic=compiled_work * batch * 14.4 * cost.activation_bytes / bandwidth,
+    )
+
+
+def estimate(
+    workload: Workload, gpu: Gpu, num_gpus: int, vcpus: float | None, cost: Cost, calibration: Calibration,
+    kappa: StartupRange,
+) -> Step:
+    """Seconds per step on `num_gpus` of this GPU in a host with `vcpus` hardware threads (None: unknown)."""
+    policy, variant = workload.policy, workload.variant
+    parts = work(gpu, variant, cost, workload.batch_size, calibration.launch(policy))
+    factor = calibration.factor(policy, gpu)
+    peak, precision = peak_flops(gpu, variant)
+    raw = parts.flops + parts.traffic
+    terms = [
+        Term("kernel launches", point(parts.launch), f"calibrated for {policy.launch_family} policies"),
+        Term("optimizer step", point(parts.optimizer), "(2·weights + 14·gradient bytes) ÷ 0.8 of the bandwidth"),
+        Term("arithmetic", point(parts.flops), f"{cost.flops / 1e9:.0f} GFLOP/sample ÷ 0.73 of {peak / 1e12:.0f} TFLOP/s {precision}"),
+        Term("activation traffic", point(parts.traffic), "14.4 × activation bytes ÷ bandwidth"),
+        Term("calibration", point(raw * (factor - 1)), f"× {factor:.2f} on the work, from measured runs"),
+    ]
+    network = 0.0
+    if num_gpus > 1:
+        update = parts.launch + parts.optimizer + raw * factor
+        link = gpu.interconnect.value if gpu.interconnect else 12e9
+        network = EXPOSED * 2 * (num_gpus - 1) / num_gpus * cost.gradient_bytes / link + STRAGGLER * update
+        terms.append(Term("gradient exchange", point(network), f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
+    gpu_s = parts.launch + parts.optimizer + raw * factor + network
+    grade, source = calibration.grade(workload, gpu)
+    spread = SPREAD[grade]
+    compute = Interval(gpu_s / spread, gpu_s, gpu_s * spread)
+    loader = loader_seconds(workload, num_gpus, vcpus, kappa)
+    wait = max(0.0, loader.p50 - gpu_s) if workload.num_workers else loader.p50
+    terms.append(Term("waiting for the loader", point(wait), "decode cost per camera ÷ workers that the cores can feed"))
+    terms.append(Term("between steps", point(ITERATION_S), "logging, sampler, moving the batch"))
+    slower = max if workload.num_workers else (lambda one, other: one + other)
+    seconds = Interval(*(slower(one, other) + ITERATION_S for one, other in zip(compute, loader)))
+    shares = {"compute": parts.optimizer + raw * factor, "launch": parts.launch, "network": network, "loader": wait}
+    limiter = "loader" if wait > 0 and workload.num_workers else max(shares, key=lambda name: shares[name])
+    return Step(seconds, limiter, grade, tuple(terms), source, loader)
+
+
+# ------------------------------------------------------------------------------------------ data loader
+
+#: Milliseconds on one reference core to decode one frame: fixed + per megapixel (measured with LeRobot's own
+#: readers on AV1 and H.264 as LeRobot writes them, GOP 2; 640×480 AV1 with torchcodec 1.89 ms).
+_DECODE = {
+    ("torchcodec", "av1"): (0.3, 4.6), ("torchcodec", "h264"): (0.2, 6.2), ("torchcodec", "hevc"): (0.2, 6.2),
+    ("pyav", "av1"): (0.7, 8.5), ("pyav", "h264"): (0.7, 13.0), ("pyav", "hevc"): (0.7, 13.0),
+}
+_DECODE_FLOAT32 = (0.3, 7.5)  # LeRobot 0.4.4 hands float32 frames over
+_DECODE_IMAGE = {"png": (0.2, 20.0), "jpeg": (0.1, 6.0)}
+_PYAV_MS_PER_CPU = 0.1  # its decoder opens one thread per CPU on every access
+_ADJACENT = {"av1": 0.65, "h264": 0.45}  # cost of a further adjacent frame, relative to the first
+_TRANSPORT_MS_PER_MB = 0.9
+_ROW_MS, _ROW_MS_SHORT = 5.0, 3.0  # parquet row and collation; the smaller one for chunks up to 16
+_CORES_PER_VCPU = 0.62  # a vCPU is a hyperthread on most clouds
+_MAIN_PROCESS_CORES = 0.7
+UNKNOWN_HOST_VCPUS = 16.0
+
+
+def sample_ms(workload: Workload, vcpus: float) -> float:
+    """Milliseconds on the reference core for one sample: query the row, decode every camera, hand it over."""
+    frames = workload.policy.observation_steps
+    old = workload.lerobot == "0.4.4"
+    cost = _ROW_MS if workload.policy.chunk > 16 else _ROW_MS_SHORT
+    for camera in workload.cameras:
+        cost += _decode_ms(camera, workload.video_backend, frames, old, vcpus)
+        cost += _TRANSPORT_MS_PER_MB * frames * 3 * camera.megapixels * (4 if old else 1)
+    return cost
+
+
+def _decode_ms(camera: Camera, backend: str, frames: int, old: bool, vcpus: float) -> float:
+    codec = camera.codec or "av1"
+    if codec in _DECODE_IMAGE:
+        fixed, per_mpx = _DECODE_IMAGE[codec]
+        return frames * (fixed + per_mpx * camera.megapixels)
+    fixed, per_mpx = _DECODE.get((backend, codec), _DECODE[("pyav" if backend == "pyav" else "torchcodec", "h264")])
+    if old and backend != "pyav":
+        fixed, per_mpx = _DECODE_FLOAT32
+    further = 0.6 if old else _ADJACENT.get(codec, 0.45)
+    opened = _PYAV_MS_PER_CPU * vcpus if backend == "pyav" else 0.0
+    return (fixed + per_mpx * camera.megapixels) * (1 + further * (frames - 1)) + opened
+
+
+def loader_seconds(workload: Workload, num_gpus: int, vcpus: float | None, kappa: StartupRange) -> Interval:
+    """Seconds that the loader alone needs for one batch on every GPU. Cores are shared by all GPUs' workers."""
+    threads = vcpus if vcpus is not None else UNKNOWN_HOST_VCPUS
+    processes = max(1, num_gpus)
+    cost_s = sample_ms(workload, threads) / 1000 * workload.batch_size * (1.5 if num_gpus > 1 else 1.0)
+    if workload.num_workers == 0:
+        workers = 1.0
+    else:
+        cores = _CORES_PER_VCPU * threads
+        free = max(0.5, cores - _MAIN_PROCESS_CORES * processes)
+        workers = min(float(workload.num_workers * processes), free) / processes
+    return Interval(*(cost_s * k / workers for k in (kappa.p10, kappa.p50, kappa.p90)))
+
+
