@@ -229,7 +229,7 @@ def _compiled(data: Path) -> Catalogue | None:
     figure = _figure
     return Catalogue(
         sources={row[0]: Source(*row) for row in plain["sources"]},
-        gpus={row[0]: Gpu(*row[:4], *map(figure, row[4:10]), row[10], figure(row[11]), figure(row[12]), row[13]) for row in plain["gpus"]},
+        gpus={row[0]: Gpu(*row[:4], *map(figure, row[4:11]), row[11], figure(row[12]), figure(row[13]), row[14]) for row in plain["gpus"]},
         groups=plain["groups"],
         policies={row[0]: _policy(row) for row in plain["policies"]},
         targets={row[0]: _rules(row) for row in plain["targets"]},

@@ -176,7 +176,7 @@ class _Info:
 
 
 def _camera(info: _Info, name: str, feature: dict[str, Any]) -> Camera:
-    shape = feature.get("shape")
+    shape: Any = feature.get("shape")
     field = f"features.{name}.shape"
     sizes = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape)
     if not sizes:
@@ -224,10 +224,11 @@ def _load(file: Path) -> dict[str, Any]:
 def _lengths(file: Path) -> dict[int, int]:
     """Episode index -> frames, from a v2 `episodes.jsonl`."""
     lengths: dict[int, int] = {}
-    number = 1
+    number = 0
     try:
         with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
+                number += 1
                 if not line.strip():
                     continue
                 row = json.loads(line)

@@ -5,19 +5,19 @@ Wall-clock is queue + start-up + training + checkpoints + final push. Dollars ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_UP, Decimal
 from math import ceil
 
 from planner import memory, speed
 from planner.catalogue import Catalogue
 from planner.evidence import Calibration
-from planner.plan import Estimate, Memory, Money, Step, Term
+from planner.plans import Estimate, Memory, Money, Step, Term
 from planner.prices import host_ram_bytes
 from planner.profiles import Cost, cost_of
 from planner.records import Gpu, Offer, StartupRange, TargetRules
 from planner.units import GB, GIB, Interval, point, total
-from planner.workload import Workload
+from planner.workload import Training
 
 #: A recorded frame in bytes per megapixel: AV1 as LeRobot writes it, 7.6-61 MB for 30 s of 640×480 at 30 fps.
 VIDEO_BYTES_PER_MPX, IMAGE_BYTES_PER_MPX = Interval(14e3, 43e3, 145e3), Interval(0.7e6, 1.0e6, 1.6e6)
@@ -47,15 +47,18 @@ class Estimator:
         self._grounds: dict[tuple[object, ...], Ground] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
 
-    def cost(self, workload: Workload) -> Cost:
+    def cost(self, workload: Training) -> Cost:
         key = (workload.policy.id, workload.variant, workload.cameras)
         if key not in self._costs:
             self._costs[key] = cost_of(self.catalogue, workload.policy, workload.variant, workload.cameras)
         return self._costs[key]
 
-    def ground(self, workload: Workload, offer: Offer) -> Ground:
+    def ground(self, workload: Training, offer: Offer) -> Ground:
         kappa = self.catalogue.targets[offer.target].decode_kappa
-        key = (workload.batch_size, workload.gradient_accumulation, workload.variant, offer.gpu, offer.num_gpus, offer.vcpus, kappa)
+        key = (
+            workload.policy.id, workload.variant, workload.cameras, workload.batch_size, workload.gradient_accumulation,
+            workload.num_workers, workload.lerobot, workload.video_backend, offer.gpu, offer.num_gpus, offer.vcpus, kappa,
+        )
         if key not in self._grounds:
             gpu, cost, count = self.gpu(offer), self.cost(workload), max(1, offer.num_gpus)
             self._grounds[key] = Ground(
@@ -67,11 +70,11 @@ class Estimator:
     def gpu(self, offer: Offer) -> Gpu:
         return self.catalogue.gpus[offer.gpu]
 
-    def largest_batch(self, workload: Workload, offer: Offer) -> int:
+    def largest_batch(self, workload: Training, offer: Offer) -> int:
         return memory.largest_batch(workload, self.gpu(offer), max(1, offer.num_gpus), self.cost(workload), self.catalogue.runs)
 
     def estimate(
-        self, workload: Workload, offer: Offer, timeout_s: int | None = None, attempts: int | None = None,
+        self, workload: Training, offer: Offer, timeout_s: int | None = None, attempts: int | None = None,
         max_cost: Decimal | None = None,
     ) -> Estimate:
         """`timeout_s` and `attempts` are the user's own; without them they follow from the P90. `max_cost` caps the timeout."""
@@ -110,19 +113,19 @@ class Estimator:
             offer=offer, memory=ground.memory, batch_size=workload.batch_size,
             gradient_accumulation=workload.gradient_accumulation, steps=steps, updates=workload.updates(gpus),
             step=ground.step, startup=total([term.value for term in startup]), startup_grade="modelled",
-            wall_clock=wall, wall_terms=tuple(terms), usd=None, usd_terms=(), usd_max=None, usd_max_formula="",
+            wall_clock=wall, wall_terms=tuple(terms), running=running, usd=None, usd_terms=(), usd_max=None, usd_max_formula="",
             unbounded=rules.unbounded, price_grade=None, timeout_s=timeout, attempts=tries, save_freq=every,
             fits=fits, why_not=why_not,
         )
-        return _price(estimate, billed, running, rules, max_cost, timeout_s is not None)
+        return _price(estimate, billed, rules, max_cost, timeout_s is not None)
 
-    def _host_ram(self, workload: Workload, offer: Offer, gpus: int) -> str | None:
+    def _host_ram(self, workload: Training, offer: Offer, gpus: int) -> str | None:
         needed = host_ram_bytes(workload, gpus)
         if offer.ram_bytes is None or needed <= offer.ram_bytes:
             return None
         return f"needs about {needed / GB:.0f} GB of host memory, has {offer.ram_bytes / GB:.0f} GB"
 
-    def _startup(self, workload: Workload, offer: Offer, rules: TargetRules, cost: Cost, step: Step) -> list[Term]:
+    def _startup(self, workload: Training, offer: Offer, rules: TargetRules, cost: Cost, step: Step) -> list[Term]:
         gpu = self.gpu(offer)
         size = "multi" if offer.num_gpus > 1 else "large" if gpu.bandwidth.value >= _LARGE_BANDWIDTH else "small"
         terms = [Term("queue", _interval(rules.startup[f"scheduling-{size}"]), rules.startup[f"scheduling-{size}"].source)]
@@ -145,7 +148,7 @@ class Estimator:
             terms.append(Term("torch.compile", _interval(rules.startup["compile"]), rules.startup["compile"].source))
         return terms
 
-    def dataset_bytes(self, workload: Workload) -> Interval | None:
+    def dataset_bytes(self, workload: Training) -> Interval | None:
         """Bytes of the dataset: as found, or from frames and cameras; None where neither is known."""
         if workload.dataset_bytes is not None:
             return point(workload.dataset_bytes)
@@ -182,9 +185,7 @@ def _bound(p90_s: float, rules: TargetRules, timeout_s: int | None, attempts: in
     return longest, max(attempts or 1, ceil(timeout / longest))
 
 
-def _price(estimate: Estimate, billed: list[Term], running: Interval, rules: TargetRules, max_cost: Decimal | None, fixed: bool) -> Estimate:
-    from dataclasses import replace
-
+def _price(estimate: Estimate, billed: list[Term], rules: TargetRules, max_cost: Decimal | None, fixed: bool) -> Estimate:
     rate = estimate.offer.usd_per_hour
     if rate is None:
         return estimate
@@ -194,7 +195,7 @@ def _price(estimate: Estimate, billed: list[Term], running: Interval, rules: Tar
     def dollars(seconds: float) -> Decimal:
         return (Decimal(ceil(round(seconds, 6) / unit) * unit) * per_second).quantize(_CENT, ROUND_UP)
 
-    money = Money(*(dollars(seconds) for seconds in running))
+    money = Money(*(dollars(seconds) for seconds in estimate.running))
     terms = [Term(term.name, term.value.times(float(per_second)), f"{term.value.p50:.0f} s × ${rate}/h", term.note) for term in billed]
     rounding = float(money.p50) - sum(term.value.p50 for term in terms)
     terms.append(Term("billing unit", point(rounding), f"billed by the {'minute' if unit == 60 else 'second'}, rounded up"))
@@ -203,9 +204,8 @@ def _price(estimate: Estimate, billed: list[Term], running: Interval, rules: Tar
         limit = ceil(sum(term.value.p90 for term in billed if term.name in ("image pull", "container start")))
     timeout = estimate.timeout_s
     if max_cost is not None and not fixed:
-        affordable = int(max_cost / estimate.attempts / per_second) - limit
-        affordable -= affordable % unit
-        timeout = max(0, min(timeout, affordable))
+        affordable = int(max_cost / estimate.attempts / per_second)
+        timeout = max(0, min(timeout, affordable - affordable % unit - limit))
     worst = (dollars(limit + timeout) * estimate.attempts).quantize(_CENT, ROUND_UP)
     formula = f"({limit} s start-up + {timeout} s timeout) × {estimate.attempts} attempt{'s' if estimate.attempts > 1 else ''} × ${rate}/h"
     return replace(

@@ -18,7 +18,7 @@ from planner.records import Gpu, Policy, Run
 
 if TYPE_CHECKING:
     from planner.catalogue import Catalogue
-    from planner.workload import Workload
+    from planner.workload import Training
 
 #: Launch overhead of one step in seconds before calibration: many small kernels cost their launch, not their work.
 LAUNCH_S = {"cnn": 0.03, "diffusion": 0.05, "vla-small": 0.10, "vla-large": 0.15}
@@ -44,19 +44,30 @@ class Calibration:
         """What the work term is multiplied with."""
         return exp(sum(self.corrections.get(name, 0.0) for name in _work_names(policy.id, gpu)))
 
-    def grade(self, workload: Workload, gpu: Gpu) -> tuple[str, str]:
+    def grade(self, training: Training, gpu: Gpu, num_gpus: int) -> tuple[str, str]:
         """How well founded a step time is, and the run it leans on."""
-        from planner.memory import matches
-
-        policy = workload.policy
-        here = [run for run in self.timed if run.policy == policy.id and run.gpu == gpu.id and matches(run, workload)]
-        if here:
-            return "measured", f"{here[0].id}: {here[0].source}"
-        same = [run for run in self.timed if run.policy == policy.id]
+        same = [run for run in self.timed if run.policy == training.policy.id]
+        alike = [run for run in same if matches(run, training)]
+        here = next((run for run in alike if run.gpu == gpu.id and (run.num_gpus or 1) == num_gpus), None)
+        if here is not None:
+            return "measured", f"{here.id}: {here.source}"
         if same:
-            best = max(same, key=lambda run: (matches(run, workload), _WEIGHT[run.confidence]))
+            best = max(alike or same, key=lambda run: (run.gpu == gpu.id, _WEIGHT[run.confidence]))
             return "scaled", f"{best.id} on {best.gpu}: {best.source}"
         return "modelled", "no timed run of this policy"
+
+
+def matches(run: Run, training: Training) -> bool:
+    """The run trained this policy as this variant, with the policy's own optimizer."""
+    variant = training.variant
+    return (
+        run.policy == training.policy.id
+        and run.trained == variant.trained
+        and (run.dtype or variant.dtype) == variant.dtype
+        and bool(run.gradient_checkpointing) == variant.gradient_checkpointing
+        and bool(run.compiled) == variant.compiled
+        and run.optimizer is None
+    )
 
 
 def _work_names(policy: str, gpu: Gpu) -> tuple[str, str, str]:
@@ -85,9 +96,9 @@ def scored(catalogue: Catalogue) -> list[Run]:
     ]
 
 
-def workload_of(run: Run, catalogue: Catalogue) -> Workload:
+def workload_of(run: Run, catalogue: Catalogue) -> Training:
     """The workload that a run was. Resolution and codec default to 640×480 AV1."""
-    from planner.workload import DEFAULT_NUM_WORKERS, Camera, Variant, Workload
+    from planner.workload import DEFAULT_NUM_WORKERS, Camera, Variant, Training
 
     policy = catalogue.policies[run.policy]
     variant = Variant(
@@ -95,7 +106,7 @@ def workload_of(run: Run, catalogue: Catalogue) -> Workload:
         trained=run.trained or policy.trained, lora_rank=run.lora_rank or 0, autocast=bool(run.autocast), compiled=bool(run.compiled),
     )
     camera = Camera(run.width or 640, run.height or 480)
-    return Workload(
+    return Training(
         policy=policy, variant=variant, cameras=(camera,) * (run.cameras or 0), batch_size=run.batch_size or 1,
         num_workers=DEFAULT_NUM_WORKERS, lerobot=run.lerobot or "0.6.1", given_steps=run.steps or 1,
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from math import floor
 
-from planner.plan import Memory, Term
+from planner.evidence import matches
+from planner.plans import Memory, Term
 from planner.profiles import Cost
 from planner.records import Gpu, Run
 from planner.units import GIB, Interval, point
-from planner.workload import Camera, Workload
+from planner.workload import Camera, Training
 
 #: CUDA context with loaded kernels, 0.3-0.6 GiB in public nvidia-smi readings beside torch's own figure.
 CONTEXT_BYTES = int(0.5 * GIB)
@@ -26,7 +27,7 @@ SLACK = 0.04
 SPREAD = {"measured": (0.97, 1.03), "scaled": (0.97, 1.04), "profile": (0.95, 1.07), "near": (0.88, 1.15), "analogy": (0.75, 1.30)}
 
 
-def estimate(workload: Workload, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> Memory:
+def estimate(workload: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> Memory:
     """Peak on each of `num_gpus` GPUs at the workload's batch size."""
     grade, spread, source = _grade(workload, gpu, cost, runs)
     gradients = cost.gradient_bytes
@@ -57,7 +58,7 @@ def estimate(workload: Workload, gpu: Gpu, num_gpus: int, cost: Cost, runs: tupl
     )
 
 
-def largest_batch(workload: Workload, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> int:
+def largest_batch(workload: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> int:
     """The largest batch per GPU that fits; 0 when not even one sample does."""
     one = estimate(workload.with_batch(1, workload.gradient_accumulation), gpu, num_gpus, cost, runs)
     if not one.fits:
@@ -86,20 +87,8 @@ def _driver(cost: Cost, batch: int) -> str:
     return "weights" if cost.weight_bytes > 2 * cost.gradient_bytes else "optimizer"
 
 
-def matches(run: Run, workload: Workload) -> bool:
-    """The run trained this policy as this variant."""
-    variant = workload.variant
-    return (
-        run.policy == workload.policy.id
-        and run.trained == variant.trained
-        and (run.dtype or variant.dtype) == variant.dtype
-        and bool(run.gradient_checkpointing) == variant.gradient_checkpointing
-        and run.optimizer is None
-    )
-
-
-def _grade(workload: Workload, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
-    seen = [run for run in runs if run.scored and run.vram_bytes and matches(run, workload)]
+def _grade(workload: Training, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
+    seen = [run for run in runs if run.policy == workload.policy.id and run.scored and run.vram_bytes and matches(run, workload)]
     here = next((run for run in seen if run.gpu == gpu.id and _same_cameras(run, workload.cameras)), None)
     if here is not None:
         return "measured", SPREAD["measured"], f"{here.id}: {here.source}"

@@ -23,14 +23,11 @@ _ACCEPTED = "expected arguments that begin with `--`, or a command that begins w
     "lerobot-train, accelerate launch, torchrun, python -m lerobot… or VAR=value"
 
 #: options of `accelerate launch` and `torchrun` that take no value; all others take one (accelerate 1.15, torch 2.13)
-_SWITCHES = frozenset(
-    "-m --module --no_python --no-python -q --quiet --cpu --multi_gpu --multi-gpu --tpu --debug --enable_cpu_affinity "
-    "--enable-cpu-affinity --dynamo_use_fullgraph --dynamo-use-fullgraph --dynamo_use_dynamic --dynamo-use-dynamic "
-    "--dynamo_use_regional_compilation --dynamo-use-regional-compilation --use_deepspeed --use-deepspeed --use_fsdp "
-    "--use-fsdp --use_parallelism_config --use-parallelism-config --use_megatron_lm --use-megatron-lm --same_network "
-    "--same-network --downcast_bf16 --downcast-bf16 --standalone --run_path --run-path --virtual_local_rank "
-    "--virtual-local-rank".split()
-)
+_SWITCHES = frozenset((
+    "m", "module", "no_python", "q", "quiet", "cpu", "multi_gpu", "tpu", "debug", "enable_cpu_affinity", "use_deepspeed",
+    "dynamo_use_fullgraph", "dynamo_use_dynamic", "dynamo_use_regional_compilation", "use_fsdp", "use_megatron_lm",
+    "use_parallelism_config", "same_network", "downcast_bf16", "standalone", "run_path", "virtual_local_rank",
+))
 _TRUE = frozenset(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"))  # YAML 1.1, as LeRobot reads them
 _FALSE = frozenset(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"))
 
@@ -172,16 +169,16 @@ def _program(tokens: tuple[str, ...]) -> tuple[int, dict[str, str]]:
         position = 2
     elif _PYTHON.fullmatch(tokens[0]):
         position = 1
-    elif tokens[0].startswith("lerobot."):  # a module is not a command
+    elif tokens[0].startswith("lerobot."):  # a module is no command
         raise error(f"{tokens[0]!r} after --: {_ACCEPTED}")
-    launched = position > 0
-    while launched and position < len(tokens) and tokens[position].startswith("-"):
+    while position and position < len(tokens) and tokens[position].startswith("-"):
         name, equals, value = tokens[position].lstrip("-").partition("=")
+        name = name.replace("-", "_")
         position += 1
-        if not equals and f"{tokens[position - 1]}" not in _SWITCHES and position < len(tokens):
+        if not equals and name not in _SWITCHES and position < len(tokens):
             value = tokens[position]
             position += 1
-        options[name.replace("-", "_")] = value
+        options[name] = value
     if position >= len(tokens) or not _PROGRAM.fullmatch(tokens[position]):
         at = tokens[position] if position < len(tokens) else tokens[-1]
         raise error(f"{at!r} after -- is not LeRobot's trainer: {_ACCEPTED}")

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from planner.records import Offer
 from planner.units import Interval
-from planner.workload import Workload
+from planner.workload import Training
 
 #: grades of a number, strong to weak
 GRADES = ("measured", "scaled", "modelled", "given")
@@ -90,6 +90,7 @@ class Estimate:
     startup_grade: str
     wall_clock: Interval
     wall_terms: tuple[Term, ...]  # p50s sum to wall_clock.p50
+    running: Interval  # the part of it that is billed and that the timeout has to cover: all but queue and image build
     usd: Money | None  # None: no price
     usd_terms: tuple[Term, ...]  # p50s sum to usd.p50, in dollars
     usd_max: Decimal | None  # the target's own bound
@@ -134,7 +135,7 @@ class Plan:
     """All estimates of a workload, ranked, one recommended."""
 
     kind: str
-    workload: Workload
+    workload: Training
     estimates: tuple[Estimate, ...]
     prices: tuple[Price, ...]
     recommended: Recommendation | None

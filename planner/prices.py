@@ -7,17 +7,17 @@ from decimal import Decimal
 from math import ceil
 
 from planner.catalogue import Catalogue
-from planner.plan import Price
+from planner.plans import Price
 from planner.records import Offer
 from planner.units import GIB
-from planner.workload import Workload
+from planner.workload import Training
 
 #: Host memory of the trainer without weights and batches: Python, torch, CUDA libraries, dataset tables.
 BASE_RAM_BYTES = 4 * 10**9
 _PREFETCH = {"0.4.4": 2}  # batches per worker; 4 since 0.6
 
 
-def host_ram_bytes(workload: Workload, num_gpus: int) -> int:
+def host_ram_bytes(workload: Training, num_gpus: int) -> int:
     """Host memory a run needs: one copy of the weights while loading, and the loader's queue, per process."""
     frame_bytes = 4 if workload.lerobot == "0.4.4" else 1
     sample = sum(3e6 * camera.megapixels for camera in workload.cameras) * workload.policy.observation_steps * frame_bytes
@@ -25,22 +25,22 @@ def host_ram_bytes(workload: Workload, num_gpus: int) -> int:
     return int(BASE_RAM_BYTES + num_gpus * (1.1 * workload.policy.download_bytes + queue))
 
 
-def requested_cores(workload: Workload, num_gpus: int) -> int:
+def requested_cores(workload: Training, num_gpus: int) -> int:
     """Physical cores to ask for where they are sold apart: every loader worker and every main process has one."""
     return num_gpus * (workload.num_workers + 1)
 
 
-def requested_ram_bytes(workload: Workload, num_gpus: int) -> int:
+def requested_ram_bytes(workload: Training, num_gpus: int) -> int:
     """Host memory to ask for where it is sold apart: half as much again as needed, in steps of 8 GiB, at least 16."""
     return max(16, 8 * ceil(1.5 * host_ram_bytes(workload, num_gpus) / (8 * GIB))) * GIB
 
 
-def priced(catalogue: Catalogue, workload: Workload) -> list[Offer]:
+def priced(catalogue: Catalogue, workload: Training) -> list[Offer]:
     """Every offer with the whole hourly price of running this workload on it."""
     return [_priced(offer, catalogue, workload) for offer in catalogue.offers]
 
 
-def _priced(offer: Offer, catalogue: Catalogue, workload: Workload) -> Offer:
+def _priced(offer: Offer, catalogue: Catalogue, workload: Training) -> Offer:
     rules = catalogue.targets[offer.target]
     gpu = f"{offer.num_gpus} × {catalogue.gpus[offer.gpu].name}" if offer.num_gpus else offer.flavor
     if rules.usd_per_core_hour is None or rules.usd_per_gib_hour is None:

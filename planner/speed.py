@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from math import log
 
 from planner.evidence import Calibration
-from planner.plan import Step, Term
+from planner.plans import Step, Term
 from planner.profiles import Cost
 from planner.records import Gpu, StartupRange
 from planner.units import Interval, point
-from planner.workload import Camera, Variant, Workload
+from planner.workload import Camera, Variant, Training
 
 #: P10–P90 as ×/÷ of the GPU time, by grade: where the same GPU and variant was measured, scaled, or only modelled.
 SPREAD = {"measured": 1.3, "scaled": 1.7, "modelled": 2.0}
@@ -72,7 +72,7 @@ def work(gpu: Gpu, variant: Variant, cost: Cost, batch: int, launch_s: float) ->
 
 
 def estimate(
-    workload: Workload, gpu: Gpu, num_gpus: int, vcpus: float | None, cost: Cost, calibration: Calibration,
+    workload: Training, gpu: Gpu, num_gpus: int, vcpus: float | None, cost: Cost, calibration: Calibration,
     kappa: StartupRange,
 ) -> Step:
     """Seconds per step on `num_gpus` of this GPU in a host with `vcpus` hardware threads (None: unknown)."""
@@ -95,7 +95,7 @@ def estimate(
         network = EXPOSED * 2 * (num_gpus - 1) / num_gpus * cost.gradient_bytes / link + STRAGGLER * update
         terms.append(Term("gradient exchange", point(network), f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
     gpu_s = parts.launch + parts.optimizer + raw * factor + network
-    grade, source = calibration.grade(workload, gpu)
+    grade, source = calibration.grade(workload, gpu, num_gpus)
     spread = SPREAD[grade]
     compute = Interval(gpu_s / spread, gpu_s, gpu_s * spread)
     loader = loader_seconds(workload, num_gpus, vcpus, kappa)
@@ -128,7 +128,7 @@ _MAIN_PROCESS_CORES = 0.7
 UNKNOWN_HOST_VCPUS = 16.0
 
 
-def sample_ms(workload: Workload, vcpus: float) -> float:
+def sample_ms(workload: Training, vcpus: float) -> float:
     """Milliseconds on the reference core for one sample: query the row, decode every camera, hand it over."""
     frames = workload.policy.observation_steps
     old = workload.lerobot == "0.4.4"
@@ -152,7 +152,7 @@ def _decode_ms(camera: Camera, backend: str, frames: int, old: bool, vcpus: floa
     return (fixed + per_mpx * camera.megapixels) * (1 + further * (frames - 1)) + opened
 
 
-def loader_seconds(workload: Workload, num_gpus: int, vcpus: float | None, kappa: StartupRange) -> Interval:
+def loader_seconds(workload: Training, num_gpus: int, vcpus: float | None, kappa: StartupRange) -> Interval:
     """Seconds that the loader alone needs for one batch on every GPU. Cores are shared by all GPUs' workers."""
     threads = vcpus if vcpus is not None else UNKNOWN_HOST_VCPUS
     processes = max(1, num_gpus)

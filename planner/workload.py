@@ -66,7 +66,7 @@ class Assumption:
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class Training:
     """One training, before it is put on an offer.
 
     frames, episodes, fps are None where nobody gave them and they are not needed (a pasted command with
@@ -108,5 +108,8 @@ class Workload:
         """Optimizer updates: steps ÷ gradient accumulation."""
         return max(1, self.steps(num_gpus) // self.gradient_accumulation)
 
-    def with_batch(self, batch_size: int, gradient_accumulation: int = 1) -> Workload:
+    def with_batch(self, batch_size: int, gradient_accumulation: int = 1) -> Training:
         return replace(self, batch_size=batch_size, gradient_accumulation=gradient_accumulation)
+
+
+Workload = Training  # rename in progress

@@ -67,7 +67,8 @@ def test_name_in_lerobots_own_cache_is_the_hub_id(tmp_path: Path) -> None:
 
 
 def test_cameras_of_every_kind(tmp_path: Path) -> None:
-    old = {"dtype": "video", "shape": [3, 240, 320], "names": ["channels", "height", "width"], "video_info": {"video.codec": "h264"}}
+    names = ["channels", "height", "width"]
+    old = {"dtype": "video", "shape": [3, 240, 320], "names": names, "video_info": {"video.codec": "h264"}}
     features = {
         "observation.images.top": video(720, 1280),
         "observation.images.old": old,
@@ -147,7 +148,9 @@ def test_a_wrong_field_is_one_line_that_names_file_and_field(tmp_path: Path, wro
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "null", "[" * 200_000, '{"total_frames": ' + "9" * 5000 + "}", "\x00"], ids=lambda text: text[:8] or "empty"
+    "content",
+    ["", "{", "[]", "null", "[" * 200_000, '{"total_frames": ' + "9" * 5000 + "}", "\x00"],
+    ids=lambda text: text[:8] or "empty",
 )
 def test_a_file_that_is_no_info_is_one_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(UsageError, match="info.json") as caught:
@@ -171,7 +174,7 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
 
 
 def test_a_folder_without_meta(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the one that contains meta/"):
+    with pytest.raises(UsageError, match="the folder that contains meta/"):
         find(str(tmp_path))
 
 

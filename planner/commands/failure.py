@@ -23,6 +23,10 @@ def report(error: Exception, head: Sequence[str]) -> int:
         code, text, exit_code = error.code, error.text, error.exit_code
     elif hasattr(error, "format_message"):  # the parser's own errors, whose module moves between Typer's versions
         code, text, exit_code = "usage", _usage(error), USAGE
+    elif isinstance(error, OSError) and error.strerror:  # a full disk, a file that may not be read
+        where = f" ({error.filename})" if error.filename else ""
+        terminal.note(f"error: {error.strerror}{where}; check the disk and the permissions")  # stdout may be what failed
+        return UNEXPECTED
     else:
         code, text, exit_code = "unexpected", _unexpected(error), UNEXPECTED
     show(code, text, head)
@@ -34,15 +38,9 @@ def show(code: str, text: str, head: Sequence[str]) -> None:
     if "--json" in head:
         from planner.show import document
 
-        terminal.write_utf8(_dump(document.failure("lerobot", code, text)), errors="backslashreplace")
+        terminal.write_json(document.failure("lerobot", code, text))
     else:
         terminal.note(f"error: {text}")
-
-
-def _dump(data: Any) -> str:
-    import json
-
-    return json.dumps(data, ensure_ascii=False, indent=2)
 
 
 def _unexpected(error: Exception) -> str:
@@ -59,7 +57,8 @@ def _usage(error: Any) -> str:
     where = ctx.command_path if ctx else "plan"
     option = getattr(error, "option_name", None)
     if option is None:
-        return f"{error.format_message().rstrip('.')}; see {where} --help"
+        message = error.format_message().rstrip(".")
+        return f"{message[:1].lower()}{message[1:]}; see {where} --help"
     option = "--" + option.lstrip("-") if len(option.lstrip("-")) > 1 else option
     if type(error).__name__ == "NoSuchOption":
         return _no_such_option(option, ctx, where)

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from planner import resolve
 from planner.commands import complete, values
 from planner.commands.values import Reader
 from planner.request import Search, Workload
@@ -23,12 +24,12 @@ class Request:
 
     workload: Workload
     search: Search
-    head: tuple[str, ...] = ()  # argv before `--`
-    output: dict[str, Any] = field(default_factory=dict)  # values of the other groups, by name
+    argv: tuple[str, ...] = ()  # the whole command line, without the program's name
+    said: dict[str, Any] = field(default_factory=dict)  # options of the other groups, by name
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self.output[name]
+            return self.said[name]
         except KeyError:
             raise AttributeError(name) from None
 
@@ -55,17 +56,17 @@ WORKLOAD: Group = dict([
             names=complete.policies),
     _option(_W, "dataset", "--dataset", "DIR|ID", values.text("--dataset"),
             "Folder of a LeRobotDataset, whose frames and cameras are read; or a Hub id beside --frames or --episodes."),
-    _option(_W, "episodes", "--episodes", "N", values.count("--episodes", values.MAX_EPISODES), "Number of episodes."),
+    _option(_W, "episodes", "--episodes", "N", values.count("--episodes", resolve.MAX_EPISODES), "Number of episodes."),
     _option(_W, "episode_seconds", "--episode-seconds", "S", values.number("--episode-seconds", 86_400, "seconds"),
             "Length of an episode [30]."),
-    _option(_W, "fps", "--fps", "N", values.number("--fps", values.MAX_FPS, "frames per second"), "Frames per second [30]."),
-    _option(_W, "frames", "--frames", "N", values.count("--frames", values.MAX_FRAMES),
+    _option(_W, "fps", "--fps", "N", values.number("--fps", 1000, "frames per second"), "Frames per second [30]."),
+    _option(_W, "frames", "--frames", "N", values.count("--frames", resolve.MAX_FRAMES),
             "Number of frames, instead of episodes × seconds × fps."),
-    _option(_W, "cameras", "--cameras", "NxWxH", values.cameras("--cameras"),
+    _option(_W, "cameras", "--cameras", "NxWxH", values.text("--cameras"),
             "Cameras, as in 2x640x480; repeat it for mixed ones.", many=True),
     _option(_W, "epochs", "--epochs", "N", values.number("--epochs", 100_000, "epochs"), "Passes over the frames [5]."),
-    _option(_W, "steps", "--steps", "N", values.count("--steps", 10**9), "Training steps, instead of epochs."),
-    _option(_W, "batch_size", "--batch-size", "N", values.count("--batch-size", 1_000_000),
+    _option(_W, "steps", "--steps", "N", values.count("--steps", resolve.MAX_STEPS), "Training steps, instead of epochs."),
+    _option(_W, "batch_size", "--batch-size", "N", values.count("--batch-size", resolve.MAX_BATCH),
             "Samples per step and GPU [the policy's own default]."),
     _option(_W, "lerobot_version", "--lerobot-version", "V", values.text("--lerobot-version"),
             "LeRobot to plan for: 0.6.1, 0.4.4 or main [the newest release].", names=complete.releases),
@@ -92,9 +93,12 @@ COMMAND: Group = dict([
     _option(_A, "emit", "--emit", "PLACE", values.choice("--emit", ("hf", "modal", "lerobot", "local")),
             "Print only the command that runs the best row of this place: hf (hf jobs run), modal (a script for "
             "modal run), lerobot (lerobot-train --job.target) or local.", names=complete.emissions),
-    _option(_A, "repo_id", "--repo-id", "ID", values.text("--repo-id"), "With --emit: Hub repository that receives the model."),
-    _option(_A, "output", "--output", "PATH", values.text("--output"), "With --emit local or modal: folder that receives the model."),
-    _option(_A, "namespace", "--namespace", "NAME", values.text("--namespace"), "With --emit hf: organisation that pays for the job."),
+    _option(_A, "repo_id", "--repo-id", "ID", values.repository("--repo-id"),
+            "With --emit: Hub repository that receives the model."),
+    _option(_A, "output", "--output", "PATH", values.text("--output"),
+            "With --emit modal or local: folder that receives the model."),
+    _option(_A, "namespace", "--namespace", "NAME", values.text("--namespace"),
+            "With --emit hf: organisation that pays for the job."),
 ])  # fmt: skip
 
 JSON: Group = dict([_switch(_O, "json", "--json", text="Print one JSON document (schema plan/1).")])
@@ -133,7 +137,8 @@ def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...])
     """Values by name -> the records they are fields of; what was not said keeps the record's default."""
     workload = {name: said.pop(name) for name in WORKLOAD if name in said}
     search = {name: said.pop(name) for name in SEARCH if name in said and name != "offline"}
-    return Request(Workload(**_given(workload), tail=tail), Search(**_given(search)), head, said)
+    argv = (*head, "--", *tail) if tail else head
+    return Request(Workload(**_given(workload), tail=tail), Search(**_given(search)), argv, said)
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from planner.commands import COMMANDS, failure, terminal
+from planner.commands import COMMANDS, terminal
 from planner.commands.options import COMMAND, OUTPUT, SEARCH, WORKLOAD, Request, takes
 from planner.errors import UsageError
 
 if TYPE_CHECKING:
-    from planner.plan import Plan
+    from planner.plans import Plan
 
 
 _OTHER = "Other"
+_EXAMPLES = (
+    "plan --policy smolvla --episodes 50",
+    "plan --policy act --dataset ./my_dataset --max-cost 5",
+    "plan --policy pi05 --dataset me/pick --frames 90000 --emit modal > train.py",
+    "plan -- lerobot-train --policy.type=act --dataset.repo_id=me/pick --steps=50000",
+)
 
 
 class _Sections:
@@ -29,8 +35,8 @@ class _Sections:
         for param in self.get_params(ctx):  # type: ignore[attr-defined]
             record = param.get_help_record(ctx)
             if record is not None:
-                title = getattr(param, "rich_help_panel", None) or ("Arguments" if param.param_type_name == "argument" else _OTHER)
-                sections.setdefault(title, []).append(record)
+                other = "Arguments" if param.param_type_name == "argument" else _OTHER
+                sections.setdefault(getattr(param, "rich_help_panel", None) or other, []).append(record)
         if _OTHER in sections:
             sections[_OTHER] = sections.pop(_OTHER)  # last
         for title, records in sections.items():
@@ -65,7 +71,13 @@ class Root(_Sections, TyperGroup):
             raise UsageError("usage", f"options stand after the command: {order}")
         return super().resolve_command(ctx, args)
 
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        formatter.write_usage("plan", "[OPTIONS] [-- TRAINER ARGUMENTS]")
+        formatter.write_usage("plan", "COMMAND [OPTIONS] [ARGS] [-- TRAINER ARGUMENTS]", prefix="       ")
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Examples"):
+            formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in _EXAMPLES))
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
         super().format_options(ctx, formatter)
@@ -93,9 +105,12 @@ def run(head: Sequence[str], tail: tuple[str, ...]) -> int:
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        terminal.write(f"plan {version('training-planner')}")
+        try:
+            terminal.write(f"plan {version('training-planner')}")
+        except PackageNotFoundError:
+            terminal.write("plan, from a checkout that is not installed")
         raise typer.Exit
 
 
@@ -104,9 +119,66 @@ def root(
     request: Request,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> int:
-    """What a robot-learning training run needs, takes and costs before you start it.
+    """What a robot-learning training run needs, takes and costs, before you start it.
 
-    What stands after `--` goes to lerobot-train as it is; a whole command may stand there too.
+    After `--` stand arguments for lerobot-train, or a whole command to plan as it is.
     """
-    print(request)
+    _check(request)
+    from planner import api
+
+    if request.emit:
+        return _emit(request)
+    plan = api.plan(request.workload, request.search)
+    if request.json:
+        terminal.write_json(plan)
+    elif request.quiet:
+        if plan.recommended:
+            terminal.write(plan.recommended.id)
+        _complain(plan)
+    else:
+        from planner.show import table
+
+        terminal.write(
+            table.table(plan, **terminal.style(), show_all=request.all, command=shlex.join(["plan", *request.argv]))
+        )
+        if terminal.plain():  # who reads a file later still learns of it now
+            _complain(plan)
+    return plan.exit_code
+
+
+def _emit(request: Request) -> int:
+    from planner.commands import emission
+
+    search = emission.search_for(request)
+    from planner import api
+
+    plan = api.plan(request.workload, search)
+    if plan.recommended is None:
+        _complain(plan)
+        return plan.exit_code
+    text, warnings = emission.command(plan, request)
+    for _, warning in plan.warnings:
+        terminal.note(f"warning: {warning}")
+    for warning in warnings:
+        terminal.note(f"warning: {warning}")
+    terminal.write_command(text)
     return 0
+
+
+def _complain(plan: Plan) -> None:
+    if plan.error:
+        terminal.note(f"error: {plan.error[1]}")
+
+
+def _check(request: Request) -> None:
+    """Options that cannot be meant together. Nothing is dropped in silence."""
+    decides = [f"--{name}" for name in ("json", "quiet", "emit") if getattr(request, name)]
+    if len(decides) > 1:
+        raise UsageError("usage", f"{' and '.join(decides)} both decide what stdout holds; leave one out")
+    for name, places in _ONLY_FOR.items():
+        if getattr(request, name) is not None and request.emit not in places:
+            raise UsageError("usage", f"--{name.replace('_', '-')} needs --emit {'|'.join(places)}; add that or leave it out")
+
+
+#: options of a command -> the places that have a use for them
+_ONLY_FOR = {"repo_id": ("hf", "modal", "lerobot", "local"), "output": ("modal", "local"), "namespace": ("hf",)}

@@ -13,15 +13,10 @@ Reader = Callable[[str], Any]
 
 _WHOLE = re.compile(r"[0-9][0-9_]*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
-_CAMERAS = re.compile(r"(?:([0-9]{1,9})[x×])?([0-9]{1,9})[x×]([0-9]{1,9})", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|sec|m|min|h|d|)", re.ASCII)
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
-MAX_EPISODES = 10**7
-MAX_FRAMES = 10**10
-MAX_FPS = 1_000
-MAX_CAMERAS = 32
-MAX_SIDE = 16_384
 MAX_TIMEOUT_S = 30 * 86400
 
 
@@ -94,23 +89,6 @@ def duration(flag: str) -> Reader:
     return read
 
 
-def cameras(flag: str) -> Reader:
-    """`2x640x480` or `640x480`, checked and in that form."""
-
-    def read(text: str) -> str:
-        match = _CAMERAS.fullmatch(text.strip())
-        if match is None:
-            raise _usage(f"{flag} takes COUNTxWIDTHxHEIGHT such as 2x640x480, got {_shown(text)}; repeat it for mixed cameras")
-        many, wide, high = int(match.group(1) or 1), int(match.group(2)), int(match.group(3))
-        if not 1 <= many <= MAX_CAMERAS:
-            raise _usage(f"{flag} must name 1 to {MAX_CAMERAS} cameras, got {_shown(text)}")
-        if not (1 <= wide <= MAX_SIDE and 1 <= high <= MAX_SIDE):
-            raise _usage(f"{flag} must be 1 to {MAX_SIDE:,} pixels wide and high, got {_shown(text)}")
-        return f"{many}x{wide}x{high}"
-
-    return read
-
-
 def choice(flag: str, names: tuple[str, ...]) -> Reader:
     """One of a few names."""
 
@@ -133,11 +111,22 @@ def text(flag: str) -> Reader:
     return read
 
 
+def repository(flag: str) -> Reader:
+    """A repository of the Hub: owner/name."""
+
+    def read(value: str) -> str:
+        if not _REPOSITORY.fullmatch(value):
+            raise _usage(f"{flag} takes USER/NAME of a Hub repository, got {_shown(value)}")
+        return value
+
+    return read
+
+
 def nearest(name: str, names: tuple[str, ...] | list[str]) -> str:
     """`; did you mean a or b?`, or nothing where no name is close."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name.lower(), names, 3, 0.55)
+    near = get_close_matches(name.lower(), names, 2, 0.65)
     return f"; did you mean {_either(near)}?" if near else ""
 
 
@@ -156,7 +145,9 @@ def _number(text: str) -> Decimal | None:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...") if not text.isprintable() or len(text) > 40 or " " in text or not text else text
+    """The value as an error quotes it: short, on one line, in quotes where it has to be."""
+    short = text if len(text) <= 40 else text[:37] + "..."
+    return short if short == text and text.isprintable() and text.strip() and " " not in text else repr(short)
 
 
 def _usage(text: str) -> UsageError:

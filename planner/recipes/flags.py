@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from planner.errors import UsageError
 from planner.pasted import Pasted
 from planner.records import Policy
-from planner.workload import Workload
+from planner.workload import Training
 
 Flag = tuple[str, object]
 
@@ -13,7 +15,27 @@ _DTYPE = ("dtype", "torch_dtype", "vlm_dtype")
 _CHECKPOINTING = ("gradient_checkpointing", "use_gradient_checkpointing", "enable_gradient_checkpointing")
 
 
-def variant_flags(workload: Workload, own: Pasted) -> list[Flag]:
+def text(value: object) -> str:
+    """A flag's value so that LeRobot, which reads values as YAML, gets exactly this.
+
+    Quotes appear only where YAML would change the text: `a # b` loses its end, `a: b` becomes a mapping, `[a` an error.
+    Line breaks alone bring no quotes; LeRobot folds them to blanks.
+    """
+    import yaml
+
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return str(value)
+    flat = " ".join(value.split())
+    try:
+        plain = str(yaml.load(flat, getattr(yaml, "CSafeLoader", yaml.SafeLoader))) == flat
+    except (yaml.YAMLError, ValueError):
+        plain = False
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def variant_flags(workload: Training, own: Pasted) -> list[Flag]:
     """(flag, value) pairs; those that the user states are the user's.
 
     A policy that starts from --policy.path inherits the base's own settings, so dtype and checkpointing are said
@@ -39,9 +61,7 @@ def variant_flags(workload: Workload, own: Pasted) -> list[Flag]:
     setting(_CHECKPOINTING, variant.gradient_checkpointing, default_of(_CHECKPOINTING), "gradient checkpointing")
     setting(("compile_model",), variant.compiled, default_of(("compile_model",)), "compilation", False)
     if variant.trained == "lora":
-        if own.get("peft.method_type") is None:
-            found.append(("peft.method_type", "LORA"))
-        found.append(("peft.r", variant.lora_rank))
+        found += [("peft.method_type", "LORA"), ("peft.r", variant.lora_rank)]
     elif not any(own.get(f"policy.{name}") is not None for flags, _ in policy.trained_by for name in flags):
         found += [(f"policy.{name}", value) for name, value in _trained(policy, known, variant.trained).items()]
     if variant.autocast and release == "main":
@@ -75,7 +95,7 @@ def _trained(policy: Policy, known: dict[str, object], wanted: str) -> dict[str,
     raise UsageError("variant", f"{policy.id} has no flags to train {wanted!r}")
 
 
-def schedule_flags(workload: Workload, steps: int) -> list[Flag]:
+def schedule_flags(workload: Training, steps: int) -> list[Flag]:
     """The learning-rate schedule over this run, where the release has the flags.
 
     LeRobot shortens warm-up and decay together, but only while steps are fewer than the decay it is given: a decay

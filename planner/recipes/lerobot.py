@@ -6,17 +6,18 @@ replaced, and every replacement is a warning of the job.
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass, field
-from math import ceil, floor, log10
+import shlex
+from dataclasses import dataclass, field, replace
+from math import ceil
 
 from planner import pasted
 from planner.errors import UsageError
 from planner.job import Job, Output, Volume
-from planner.plan import Estimate
-from planner.recipes.flags import schedule_flags, variant_flags
-from planner.workload import DEFAULT_NUM_WORKERS, Workload
+from planner.plans import Estimate
+from planner.recipes.flags import schedule_flags, text, variant_flags
+from planner.recipes.launcher import launcher
+from planner.workload import DEFAULT_NUM_WORKERS, Training
 
 IMAGE = "huggingface/lerobot-gpu:latest"  # tracks releases
 IMAGE_RELEASE = "0.6.1"
@@ -28,37 +29,29 @@ CACHE = Volume("huggingface-cache", "/cache")
 
 DEFAULT_BATCH_SIZE, DEFAULT_STEPS = 8, 100_000  # of lerobot-train, where a pasted command says nothing
 
-CHECKPOINTS = 8  # between the 5 and 10 that people keep
-CHECKPOINT_SECONDS = 600.0  # and no more often than this
-DISK_SHARE = 0.5  # of the disk, for checkpoints
-
 _SECRET = re.compile(r".*(TOKEN|API_KEY|SECRET|PASSWORD)")
 _PLACE_BOUND = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 
-def save_freq(steps: int, step_s: float, checkpoint_bytes: float | None = None, disk_bytes: float | None = None) -> int:
-    """Steps between checkpoints: 8 in a run, at least 10 minutes apart, in half of the disk. The last step is always saved."""
-    count = min(CHECKPOINTS, floor(steps * step_s / CHECKPOINT_SECONDS))
-    if checkpoint_bytes and disk_bytes:
-        count = min(count, floor(DISK_SHARE * disk_bytes / checkpoint_bytes))
-    return min(steps, _round_up(steps / max(1, count)))
-
-
 def job(
     estimate: Estimate,
-    workload: Workload,
+    workload: Training,
     *,
     target: str,
     output: Output,
     name: str,
     form: str = "",
+    repo_id: str | None = None,
     startup_timeout_s: int | None = None,
 ) -> Job:
-    """The job of one estimate. `form` is "lerobot" where LeRobot itself submits it (`--job.target`).
+    """The job of one estimate.
+
+    `form` is "lerobot" where LeRobot itself submits it (`--job.target`). `repo_id` names a model repository that also
+    receives the model where `output` is a volume or a folder.
 
     Raises UsageError where this release, place or row cannot run the workload as it was planned.
     """
-    draft = _Draft(estimate, workload, target, form, output, name, own=_own(workload))
+    draft = _Draft(estimate, workload, target, form, output, name, repo_id, own=_own(workload))
     if workload.gradient_accumulation > 1 or estimate.gradient_accumulation > 1:
         if workload.lerobot != "main":
             raise UsageError("gradient-accumulation", f"LeRobot {workload.lerobot} has no gradient accumulation; "
@@ -70,8 +63,16 @@ def job(
     draft.length()
     draft.results()
     draft.drop_job_flags()
+    if workload.lerobot == "main" and target == "modal":
+        draft.warnings.append("LeRobot main is installed as it is on the day of the run (unpinned)")
     trainer = (*draft.own.args, *draft.added) if draft.own.whole else (*draft.added, *draft.own.args)
-    launcher = ("lerobot-train",) if form == "lerobot" else draft.launcher()
+    head, change = launcher(workload, draft.own, max(1, estimate.offer.num_gpus), here=target == "local")
+    if form == "lerobot":
+        if estimate.offer.num_gpus == 1 and head[0] == "accelerate" and not draft.own.launcher:
+            raise UsageError("emit", "--job.target starts no accelerate, which this variant's bf16 autocast needs: use --emit hf")
+        head = (pasted.TRAINER,)
+    elif change:
+        draft.warnings.append(change)
     env, secrets = draft.environment()
     offer = estimate.offer
     return Job(
@@ -83,7 +84,7 @@ def job(
         lerobot=workload.lerobot,
         image=draft.image(),
         packages=packages(workload),
-        argv=(*launcher, *trainer),
+        argv=(*head, *trainer),
         trainer=trainer,
         env=env,
         secrets=secrets,
@@ -99,7 +100,7 @@ def job(
     )
 
 
-def packages(workload: Workload) -> tuple[str, ...]:
+def packages(workload: Training) -> tuple[str, ...]:
     """What to install for a fresh image: LeRobot with the policy's extra, and PEFT for LoRA."""
     extras = [] if workload.lerobot == "0.4.4" else ["training"]
     extras += [extra for extra in (workload.policy.extra.get(workload.lerobot),) if extra]
@@ -108,29 +109,10 @@ def packages(workload: Workload) -> tuple[str, ...]:
     return (f"{project} @ {SOURCE}",) if workload.lerobot == "main" else (f"{project}=={workload.lerobot}",)
 
 
-def text(value: str) -> str:
-    """A value that LeRobot's YAML reading returns as it is: quoted only where YAML would change it (`a # b`, `null`)."""
-    import yaml
-
-    flat = " ".join(value.split())
-    try:
-        plain = yaml.load(flat, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError):
-        return value  # draccus, too, then takes the text as it stands
-    return value if str(plain) == flat else json.dumps(value, ensure_ascii=False)
-
-
-def _own(workload: Workload) -> pasted.Pasted:
+def _own(workload: Training) -> pasted.Pasted:
+    """The user's part. Arguments alone that count as pasted are a whole command without its launcher."""
     own = pasted.read(workload.trainer_args)
-    if workload.pasted and not own.whole:  # the launcher was already taken off
-        own = pasted.Pasted(args=own.args, whole=True, num_processes=workload.launcher_gpus)
-    return own
-
-
-def _round_up(value: float) -> int:
-    """To two digits, so that step numbers read well."""
-    unit = 10 ** max(0, floor(log10(max(1.0, value))) - 1)
-    return ceil(value / unit) * unit
+    return replace(own, whole=own.whole or workload.pasted)
 
 
 @dataclass
@@ -138,11 +120,12 @@ class _Draft:
     """The trainer's arguments while they are put together."""
 
     estimate: Estimate
-    workload: Workload
+    workload: Training
     target: str
     form: str
     output: Output
     name: str
+    repo_id: str | None
     own: pasted.Pasted
     added: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -153,22 +136,20 @@ class _Draft:
     def say(self, name: str, value: object) -> None:
         """Add a flag, unless the user states it."""
         if self.stated(name) is None:
-            self.added.append(f"--{name}={_yaml(value)}")
+            self.added.append(f"--{name}={text(value)}")
 
     def force(self, name: str, value: object, why: str) -> None:
         """Add a flag, or replace the user's where it says something else."""
         said = self.stated(name)
         if said is None:
-            self.added.append(f"--{name}={_yaml(value)}")
-        elif said not in (str(value), _yaml(value)) and said.replace("_", "") != str(value):
+            self.added.append(f"--{name}={text(value)}")
+        elif said not in (str(value), text(value)) and said.replace("_", "") != str(value):
             self.remove(name)
-            self.added.append(f"--{name}={_yaml(value)}")
-            self.warnings.append(f"--{name}={said} became --{name}={_yaml(value)}: {why}")
+            self.added.append(f"--{name}={text(value)}")
+            self.warnings.append(f"--{name}={said} became --{name}={text(value)}: {why}")
 
     def remove(self, name: str) -> None:
-        own = self.own
-        self.own = pasted.Pasted(pasted.without(own.args, [name]), own.whole, own.environment, own.launcher,
-                                 own.num_processes, own.mixed_precision)
+        self.own = replace(self.own, args=pasted.without(self.own.args, [name]))
 
     def policy(self) -> None:
         """Base weights the way the policy names them, and the variant's flags."""
@@ -177,7 +158,7 @@ class _Draft:
             base = policy.base
             typed = self.stated("policy.type") is not None
             if base and base.flag == "--policy.path" and not typed and self.stated("policy.pretrained_path") is None:
-                self.say("policy.path", _Raw(base.id))
+                self.say("policy.path", base.id)
             else:
                 self.say("policy.type", policy.id)
                 if base and base.flag and base.flag != "--policy.path" and not typed:
@@ -214,7 +195,8 @@ class _Draft:
         elif self.output.kind == "volume" and not root.startswith(DATASETS.mount + "/"):
             folder = _last(root) or "dataset"
             self.force("dataset.root", f"{DATASETS.mount}/{folder}", "a container sees only its volumes")
-            self.warnings.append(f"upload the dataset first: modal volume put {DATASETS.name} {root!r} {'/' + folder!r}")
+            upload = shlex.join(["modal", "volume", "put", DATASETS.name, root, "/" + folder])
+            self.warnings.append(f"upload the dataset first: {upload}")
         else:
             self.say("dataset.root", root)
 
@@ -227,12 +209,7 @@ class _Draft:
             if not (self.own.whole and self.stated(name) is None and value == default):
                 self.force(name, value, why)
         if not self.own.whole or estimate.attempts > 1:  # another attempt continues from a checkpoint
-            chosen = workload.save_freq
-            if chosen is None:
-                size = workload.policy.sizes.get("checkpoint_bytes")
-                chosen = save_freq(estimate.steps, estimate.step.seconds.p50, size.value if size else None,
-                                   estimate.offer.disk_bytes)
-            self.say("save_freq", chosen)
+            self.say("save_freq", estimate.save_freq)
         if workload.num_workers != DEFAULT_NUM_WORKERS:
             self.say("num_workers", workload.num_workers)
 
@@ -252,19 +229,23 @@ class _Draft:
         if repo or self.form != "lerobot":
             self.force("policy.push_to_hub", True, "the disk is gone when the job ends")
             self.say("policy.private", True)
+        lost = "only the final model is pushed: a run that hits its timeout leaves nothing"
         if release == "0.4.4":
-            self.warnings.append("LeRobot 0.4.4 pushes only the final model: a run that hits its timeout leaves nothing")
+            self.warnings.append(f"LeRobot 0.4.4 cannot push checkpoints; {lost}")
         elif repo or self.stated("policy.path") is None and not any(a.startswith("--policy.path=") for a in self.added):
             self.say("save_checkpoint_to_hub", True)
         else:
-            self.warnings.append("without --repo-id only the final model is pushed: a run that hits its timeout leaves nothing")
+            self.warnings.append(f"without --repo-id {lost}")
 
     def _to_folder(self) -> None:
         said = self.stated("output_dir")
         if said is not None and (self.output.kind == "folder" or said.startswith(OUTPUTS.mount + "/")):
             self.output = Output(self.output.kind, said)
         self.force("output_dir", self.output.where, f"only {OUTPUTS.mount} outlives the container")
-        if self.stated("policy.repo_id") is None:
+        if self.repo_id:
+            self.force("policy.repo_id", self.repo_id, "the repository asked for")
+            self.say("policy.private", True)
+        elif self.stated("policy.repo_id") is None:
             self.say("policy.push_to_hub", False)  # true is LeRobot's default and demands a repository
 
     def drop_job_flags(self) -> None:
@@ -281,41 +262,17 @@ class _Draft:
         if self.form == "lerobot" and (said := self.stated("job.image")):
             return said
         if self.workload.lerobot != IMAGE_RELEASE:
-            self.warnings.append(f"the image {IMAGE} holds LeRobot {IMAGE_RELEASE}, the plan is for {self.workload.lerobot}")
+            planned = self.workload.lerobot
+            self.warnings.append(f"{IMAGE} holds LeRobot {IMAGE_RELEASE}, the plan is for {planned}: the image does not match")
         return IMAGE
-
-    def launcher(self) -> tuple[str, ...]:
-        """`lerobot-train` for one GPU, a process a GPU otherwise; a pasted launcher stays where it fits."""
-        workload, gpus, own = self.workload, self.estimate.offer.num_gpus, self.own
-        bf16 = workload.variant.autocast
-        if own.launcher and (own.num_processes or 1) == gpus and (
-            self.target == "local" or not any("/" in token or "config" in token for token in own.launcher)
-        ):
-            return own.launcher
-        # 0.4.4 takes mixed precision only from the launcher; 0.6.1 only where the policy has no dtype of its own;
-        # main refuses the launcher's and has --accelerator.mixed_precision (LeRobot sources of the three)
-        dtype = "dtype" in workload.policy.flags.get(workload.lerobot, {})
-        use_amp = self.stated("policy.use_amp") is not None
-        by_launcher = bf16 and (workload.lerobot == "0.4.4" or workload.lerobot == "0.6.1" and not dtype and not use_amp)
-        if gpus == 1 and not by_launcher:
-            built: tuple[str, ...] = ("lerobot-train",)
-        elif workload.lerobot == "main":
-            built = ("torchrun", f"--nproc_per_node={gpus}", "-m", pasted.MODULE)
-        else:
-            built = ("accelerate", "launch", *(("--multi_gpu",) if gpus > 1 else ()), f"--num_processes={gpus}",
-                     "--num_machines=1", f"--mixed_precision={'bf16' if bf16 else 'no'}", "--dynamo_backend=no",
-                     "-m", pasted.MODULE)
-        if own.launcher not in ((), built):
-            self.warnings.append(f"the launcher became `{' '.join(built)}` for {gpus} GPU{'s' * (gpus > 1)} on {self.target}")
-        return built
 
     def environment(self) -> tuple[dict[str, str], tuple[str, ...]]:
         """Variables by value, secrets by name alone."""
-        secrets = ["HF_TOKEN"] if self.target != "local" or self.output.kind == "hub" else []
+        secrets = ["HF_TOKEN"] if self.target != "local" or self.output.kind == "hub" or self.repo_id else []
         wandb = self.stated("wandb.enable")
         if wandb is not None and pasted.boolean("wandb.enable", wandb):
             secrets.append("WANDB_API_KEY")
-        env = {CACHE_VARIABLE: CACHE.mount} if self.output.kind == "volume" else {}
+        env = {"HF_HOME": CACHE.mount} if self.output.kind == "volume" else {}
         for key, value in self.workload.environment or self.own.environment:
             if _SECRET.fullmatch(key.upper()):
                 secrets.append(key)
@@ -325,19 +282,6 @@ class _Draft:
             else:
                 env[key] = value
         return env, tuple(dict.fromkeys(secrets))
-
-
-CACHE_VARIABLE = "HF_HOME"
-
-
-class _Raw(str):
-    """A value that LeRobot takes as it is: --policy.path is never read as YAML."""
-
-
-def _yaml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return text(value) if isinstance(value, str) and not isinstance(value, _Raw) else str(value)
 
 
 def _last(path: str) -> str:

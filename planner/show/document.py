@@ -10,9 +10,9 @@ import json
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from planner.plan import Estimate, Instead, Money, Plan
+from planner.plans import Estimate, Instead, Money, Plan
 from planner.units import GB, Interval
-from planner.workload import Workload
+from planner.workload import Training
 
 SCHEMA = "plan/1"
 
@@ -26,7 +26,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": plan.kind,
         "workload": workload(plan.workload),
-        "assumptions": [{"name": a.name, "value": a.value, "flag": a.flag} for a in plan.workload.assumptions],
+        "assumptions": assumptions(plan),
         "prices": [
             {"target": price.target, "source": price.source, "as_of": price.as_of, "method": price.method}
             for price in plan.prices
@@ -36,7 +36,7 @@ def document(plan: Plan) -> dict[str, Any]:
         and {"id": chosen.id, "target": chosen.target, "flavor": chosen.flavor, "why": chosen.why},
         "cheapest": plan.cheapest,
         "fastest": plan.fastest,
-        "warnings": [{"code": code, "text": words} for code, words in plan.warnings],
+        "warnings": warnings(plan),
         "error": plan.error and {"code": plan.error[0], "text": plan.error[1]},
     }
 
@@ -64,7 +64,17 @@ def dump(plan: Plan | dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def workload(work: Workload) -> dict[str, Any]:
+def assumptions(plan: Plan) -> list[dict[str, str]]:
+    """What nobody said, with the flag that says it."""
+    return [{"name": one.name, "value": one.value, "flag": one.flag} for one in plan.workload.assumptions]
+
+
+def warnings(plan: Plan) -> list[dict[str, str]]:
+    """What to know before running it."""
+    return [{"code": code, "text": words} for code, words in plan.warnings]
+
+
+def workload(work: Training) -> dict[str, Any]:
     """What is trained; steps and updates are those of one GPU."""
     variant = work.variant
     return {
@@ -159,4 +169,4 @@ def usd(value: Decimal | None, rounding: str = ROUND_HALF_EVEN) -> float | None:
 
 
 def _money(value: Money | None) -> dict[str, float | None] | None:
-    return value and {"p10": usd(value.p10), "p50": usd(value.p50), "p90": usd(value.p90)}
+    return None if value is None else {"p10": usd(value.p10), "p50": usd(value.p50), "p90": usd(value.p90)}

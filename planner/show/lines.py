@@ -61,12 +61,13 @@ def title_text(columns: Sequence[Column], sizes: dict[str, int]) -> str:
 def flow(items: Iterable[str], separator: str, width: int) -> list[str]:
     """Items joined by `separator`, broken only between items; an item longer than `width` keeps its line."""
     out: list[str] = []
+    hanging = separator.rstrip()  # stays at the end of a broken line
     for item in items:
-        if out and cells(out[-1]) + cells(separator) + cells(item) <= width:
+        if out and cells(out[-1] + separator + item + hanging) <= width:
             out[-1] += separator + item
         else:
             if out:
-                out[-1] += separator.rstrip()
+                out[-1] += hanging
             out.append(item)
     return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from planner.plan import Estimate, Plan
+from planner.plans import Estimate, Plan
 from planner.show import lines, text
 from planner.show.lines import COMMAND, Column, Line
 from planner.workload import RELEASES, Variant
@@ -19,10 +19,10 @@ _COLUMNS = (
     Column("where", "where", gap=1),
     Column("flavor", "flavor"),
     Column("gpu", "GPU"),
-    Column("bar", ""),
+    Column("bar", "", gap=1),
     Column("vram", "VRAM", right=True),
     Column("step", "step", right=True),
-    Column("grade", ""),
+    Column("grade", "", gap=1),
     Column("time", "time", right=True),
     Column("time_span", "P10–P90", gap=1),
     Column("cost", "cost", right=True),
@@ -31,10 +31,11 @@ _COLUMNS = (
 )
 #: what gives way first where the terminal is narrow, and to what; place, time, cost and worst case stay
 _NARROWER = (
-    (_COLUMNS[4], Column("short_bar", "")),
-    (Column("short_bar", ""), None),
+    (_COLUMNS[4], Column("short_bar", "", gap=1)),
+    (Column("short_bar", "", gap=1), None),
     (_COLUMNS[3], None),
     (_COLUMNS[6], None),
+    (_COLUMNS[7], Column("grade", "")),  # no longer beside the step
     (_COLUMNS[5], Column("short_vram", "VRAM GB", right=True)),
     (Column("short_vram", "VRAM GB", right=True), None),
     (_COLUMNS[11], None),
@@ -53,10 +54,10 @@ def table(
     a pipe: no escape codes, no bar. `ascii_only` is for an encoding without the symbols (text.encodable).
     """
     rows = _choose_rows(plan, show_all)
-    out = [*_head(plan, width), *_assumptions(plan, width), []]
+    out = [*head(plan, width), *assumptions(plan, width), []]
     if rows:
         out += _rows(plan, rows, width, plain)
-        out += _left_out(plan, rows)
+        out += _left_out(plan, rows, width)
         out.append([])
     out += _footer(plan, rows, width)
     out += _next_commands(plan, command)
@@ -65,7 +66,8 @@ def table(
     return lines.render(out, colour=colour, plain=plain, ascii_only=ascii_only)
 
 
-def _head(plan: Plan, width: int) -> list[Line]:
+def head(plan: Plan, width: int) -> list[Line]:
+    """What is trained, in bold."""
     work = plan.workload
     items = [work.policy.id]
     if work.variant != Variant(work.policy.dtype, trained=work.policy.trained):
@@ -92,7 +94,8 @@ def _head(plan: Plan, width: int) -> list[Line]:
     return [[(line, "bold")] for line in lines.flow(items, " · ", width)]
 
 
-def _assumptions(plan: Plan, width: int) -> list[Line]:
+def assumptions(plan: Plan, width: int) -> list[Line]:
+    """What nobody said, with the flags that say it."""
     items = [f"{a.name.replace('_', ' ')} {text.clean(a.value)} ({a.flag})" for a in plan.workload.assumptions]
     label = "assumed: "
     return lines.labelled(label, lines.flow(items, ", ", width - len(label)), "dim") if items else []
@@ -125,9 +128,9 @@ def _cells(plan: Plan, estimate: Estimate) -> dict[str, str]:
     out = {
         "where": offer.target,
         "flavor": offer.id.partition(":")[2],
-        "gpu": f"{offer.num_gpus} × {text.gpu_label(offer.gpu)}",
+        "gpu": text.gpu_count(offer.gpu, offer.num_gpus),
         "bar": bar(memory.needed_bytes / memory.usable_bytes, 8),
-        "short_bar": bar(memory.needed_bytes / memory.usable_bytes, 4),
+        "short_bar": bar(memory.needed_bytes / memory.usable_bytes, 5),
         "vram": vram,
         "short_vram": vram.removesuffix(" GB").replace(" of ", "/"),
     }
@@ -143,8 +146,9 @@ def _cells(plan: Plan, estimate: Estimate) -> dict[str, str]:
             "time_span": text.duration_span(estimate.wall_clock),
             "cost": text.money(estimate.usd.p50 if estimate.usd else None),
             "cost_span": text.money_span(estimate.usd),
-            "at_most": text.at_most(estimate.usd_max),
         }
+        if estimate.why_not is None:  # what will not run has no worst case
+            out["at_most"] = text.at_most(estimate.usd_max)
     return out
 
 
@@ -156,15 +160,15 @@ def bar(share: float, size: int) -> str:
 
 def _rows(plan: Plan, rows: list[Estimate], width: int, plain: bool) -> list[Line]:
     filled = [(estimate, _cells(plan, estimate)) for estimate in rows]
-    columns = [column for column in _COLUMNS if not (plain and column.key == "bar")]
-    if not any(estimate.fits for estimate in rows):
-        columns = [column for column in columns if column.key not in _RESULTS]
+    columns = [column for column in _COLUMNS if column.key == "mark" or any(row.get(column.key) for _, row in filled)]
+    if plain:
+        columns = [column for column in columns if column.key != "bar"]
     sizes = lines.widths(columns, (row for _, row in filled))
     for wide, narrow in _NARROWER:
         if lines.total_width(columns, sizes) <= width:
             break
-        columns = [narrow if column == wide else column for column in columns]
-        columns = [column for column in columns if column is not None]
+        instead = [] if narrow is None else [narrow]
+        columns = [kept for column in columns for kept in (instead if column == wide else [column])]
         sizes = lines.widths(columns, (row for _, row in filled))
     out: list[Line] = [[(lines.title_text(columns, sizes), "dim")]]
     for estimate, row in filled:
@@ -172,9 +176,9 @@ def _rows(plan: Plan, rows: list[Estimate], width: int, plain: bool) -> list[Lin
         if estimate.why_not is not None:
             left = [column for column in columns if column.key not in _RESULTS]
             indent = lines.total_width(left, sizes) + 2
-            narrow = width - indent < REASON_WIDTH
-            reasons = lines.wrap(_reason(estimate), width - (7 if estimate.fits or narrow else indent))
-            if estimate.fits or narrow:  # the row keeps its line
+            below = estimate.fits or width - indent < REASON_WIDTH  # its numbers stay, or the room is too small
+            reasons = lines.wrap(_reason(estimate), width - (7 if below else indent))
+            if below:
                 out += [[(line, "dim")], *([(" " * 7 + reason, "dim")] for reason in reasons)]
             else:
                 out += lines.labelled(lines.pad(line, indent), reasons, "dim")
@@ -195,7 +199,7 @@ def _reason(estimate: Estimate) -> str:
     return f"{text.clean(instead.text)}: {text.duration(instead.wall_clock_s.p50)}{price}"
 
 
-def _left_out(plan: Plan, rows: list[Estimate]) -> list[Line]:
+def _left_out(plan: Plan, rows: list[Estimate], width: int) -> list[Line]:
     hidden = [estimate for estimate in plan.estimates if all(estimate is not row for row in rows)]
     if not hidden:
         return []
@@ -204,7 +208,8 @@ def _left_out(plan: Plan, rows: list[Estimate]) -> list[Line]:
     ruled_out = len(hidden) - fit - lack
     kinds = [(fit, "that fit"), (lack, "too small"), (ruled_out, "ruled out")]
     what = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
-    return [[(f"   Shown {len(rows)} of {len(plan.estimates)}; not shown: {what}. --all shows every one.", "dim")]]
+    shown = f"Shown {len(rows)} of {len(plan.estimates)}; not shown: {what}. --all shows every one."
+    return lines.labelled("   ", lines.wrap(shown, width - 3), "dim")
 
 
 def _footer(plan: Plan, rows: list[Estimate], width: int) -> list[Line]:
@@ -219,10 +224,14 @@ def _footer(plan: Plan, rows: list[Estimate], width: int) -> list[Line]:
     for label, items in (("", _legend(rows)), ("prices: ", _prices(plan))):
         if items:
             out += lines.labelled(f" {label}", lines.flow(items, " · " if label else "  ", width - len(label) - 1), "dim")
-    for missing, targets in _unbounded(rows).items():
-        left_out = f"at most leaves out ({', '.join(targets)}): {'; '.join(missing)}"
+    for left_out in _unbounded(plan, rows):
         out += lines.labelled(" ", lines.wrap(text.clean(left_out), width - 1), "dim")
     return [*out, []]
+
+
+def sentences(texts: Iterable[str]) -> str:
+    """Texts in one line, each ending in a full stop."""
+    return " ".join(one if one.endswith(".") else one + "." for one in texts)
 
 
 def _paragraph(mark: str, style: str, words: str, width: int) -> list[Line]:
@@ -241,7 +250,7 @@ def _alternatives(plan: Plan, width: int) -> list[Line]:
     best = plan.estimate(plan.recommended.id)
     out = []
     for title, row in (("cheapest", plan.cheapest), ("fastest", plan.fastest)):
-        if row is None or row == best.id:
+        if row is None or row == best.id or _name(plan, row) in plan.recommended.why:
             continue
         other = plan.estimate(row)
         ratio = best.wall_clock.p50 / other.wall_clock.p50
@@ -267,15 +276,18 @@ def _prices(plan: Plan) -> list[str]:
     return [f"{_TARGETS.get(price.target, price.target)} {price.method} {price.as_of}" for price in plan.prices]
 
 
-def _unbounded(rows: Iterable[Estimate]) -> dict[tuple[str, ...], list[str]]:
-    """What the worst case leaves out -> the targets that it holds for."""
-    out: dict[tuple[str, ...], list[str]] = {}
+def _unbounded(plan: Plan, rows: Iterable[Estimate]) -> list[str]:
+    """What the worst case leaves out: spelled out where the plan would run, by reference for other targets."""
+    first: dict[str, Estimate] = {}
     for estimate in rows:
-        if estimate.fits and estimate.usd_max is not None and estimate.unbounded:
-            targets = out.setdefault(estimate.unbounded, [])
-            name = _TARGETS.get(estimate.offer.target, estimate.offer.target)
-            if name not in targets:
-                targets.append(name)
+        if estimate.why_not is None and estimate.usd_max is not None and estimate.unbounded:
+            first.setdefault(estimate.offer.target, estimate)
+    home = plan.recommended.target if plan.recommended else next(iter(first), None)
+    out = []
+    for target, estimate in first.items():
+        missing = estimate.unbounded
+        words = sentences(missing) if target == home else f"{len(missing)} things, see plan explain {estimate.id}"
+        out.append(f"at most leaves out ({_TARGETS.get(target, target)}): {words}")
     return out
 
 

@@ -9,7 +9,7 @@ import unicodedata
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from math import floor, log10
 
-from planner.plan import Money
+from planner.plans import Money
 from planner.units import GB, Interval
 
 UNKNOWN = "unknown"
@@ -55,13 +55,20 @@ def cells(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(char) > 0 for char in text)
 
 
-def number(value: float, digits: int = 2) -> str:
-    """At least `digits` significant digits, whole parts never rounded away: 0.35, 2.1, 13, 1,234."""
-    places = 0
-    for _ in range(2):  # the second pass sees 9.96 as 10
-        size = abs(round(value, places) if places else value)
-        places = max(0, digits - 1 - floor(log10(size))) if size else 0
+def number(value: float, most: int | None = None) -> str:
+    """Two significant digits, whole parts never rounded away: 0.35, 2.1, 13, 1,234; `most` limits the decimals."""
+    places = _places(value)
+    if most is not None and round(value, most):
+        places = min(places, most)
     return f"{value:,.{places}f}"
+
+
+def _places(value: float) -> int:
+    """Decimals that two significant digits of `value` take."""
+    if not value:
+        return 0
+    places = 1 - floor(log10(abs(value)))
+    return max(0, 1 - floor(log10(abs(round(value, places)))))  # 9.96 rounds to 10, which has none
 
 
 def count(value: int | None) -> str:
@@ -84,13 +91,14 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     unit, size = _duration_unit(seconds)
-    return f"{number(seconds / size)} {unit}"
+    return f"{number(seconds / size, 2 if unit == 's' else 1)} {unit}"
 
 
 def duration_span(interval: Interval) -> str:
     """P10 and P90 in the unit that `duration` gives P50: `(1.6–2.9)`; empty where they show no width."""
     unit, size = _duration_unit(interval.p50)
-    low, high = (number(value / size) for value in (min(interval.p10, interval.p50), max(interval.p90, interval.p50)))
+    most = max(1, _places(interval.p50 / size))
+    low, high = (number(value / size, most) for value in (min(interval.p10, interval.p50), max(interval.p90, interval.p50)))
     return "" if low == high else f"({low}–{high})"
 
 
@@ -131,11 +139,16 @@ def memory_of(needed: int, usable: int) -> str:
     """`15 of 22 GB`; with a decimal where whole numbers would hide which is larger."""
     a, b = needed / GB, usable / GB
     if min(a, b) >= 10 and round(a) != round(b):
-        return f"{a:.0f} of {b:.0f} GB"
+        return f"{a:,.0f} of {b:,.0f} GB"
     places = 1 if round(a, 1) != round(b, 1) else 2
-    return f"{a:.{places}f} of {b:.{places}f} GB"
+    return f"{a:,.{places}f} of {b:,.{places}f} GB"
 
 
 def gpu_label(gpu: str) -> str:
     """A GPU id as a name: `l4` -> `L4`, `rtx3060-laptop` -> `RTX3060-Laptop`."""
     return "-".join(part.upper() if len(part) <= 3 or not part.isalpha() else part.title() for part in gpu.split("-"))
+
+
+def gpu_count(gpu: str, count: int) -> str:
+    """`4 × L4`; a machine without a GPU is its CPU alone."""
+    return f"{count} × {gpu_label(gpu)}" if count else gpu_label(gpu)

@@ -16,7 +16,7 @@ DEFAULT_IMAGE = "huggingface/lerobot-gpu:latest"  # what `--job.image` says wher
 
 
 def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Output:
-    """A model repository: the container's disk is gone when the job ends. Without --repo-id the user is asked for it."""
+    """A model repository: the container's disk is gone when the job ends. Without one, the user is asked for it."""
     where = repo_id or output
     if not where:
         raise UsageError("repo-id", "a job on hf keeps only what it pushes: name the model repository, "

@@ -10,9 +10,7 @@ name = "local"
 
 
 def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Output:
-    """A folder below outputs/train; a model repository only where the user named one and no folder."""
-    if repo_id and not output:
-        return Output("hub", repo_id)
+    """A folder below outputs/train."""
     return Output("folder", output or f"outputs/train/{run_name}")
 
 

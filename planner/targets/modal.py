@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
-import shlex
+import re
 from pathlib import Path
 from string import Template
 
 from planner.errors import UsageError
 from planner.job import Job, Output
-from planner.units import GIB
+from planner.targets.base import label
 
 name = "modal"
 
+MIB = 2**20
 LONGEST_S = 86_400  # Modal's limit for one attempt (modal.com/docs/guide/timeouts)
 OUTPUTS = "/outputs"
 UV = "0.9.5"  # `latest` would make the image differ from build to build
@@ -23,9 +23,7 @@ SECRETS = {"HF_TOKEN": "huggingface-secret", "WANDB_API_KEY": "wandb-secret"}
 
 
 def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Output:
-    """A folder on the outputs volume, or a model repository where only that was named."""
-    if repo_id and not output:
-        return Output("hub", repo_id)
+    """A folder on the outputs volume, from which a restarted run continues; a repository can only be added to it."""
     where = posixpath.normpath(output) if output else f"{OUTPUTS}/{run_name}"
     if not where.startswith(OUTPUTS + "/"):
         raise UsageError("output", f"--output {output}: a container on modal keeps only what is below {OUTPUTS}, "
@@ -35,33 +33,68 @@ def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Out
 
 def emit(job: Job) -> str:
     """The script. Raises UsageError for a timeout that Modal refuses."""
+    assert job.output.kind == "volume", "a run on Modal keeps its outputs on a volume"
     if not 1 <= job.timeout_s <= LONGEST_S:
         raise UsageError("timeout", f"modal stops an attempt after {LONGEST_S} s, {job.timeout_s} s was asked for: "
-                         "use --timeout 24h and --attempts, each attempt continues from the last checkpoint")
+                         "use --timeout 24h with --attempts; each attempt continues from the last checkpoint")
     template = Template(Path(__file__).with_name("modal_script.py.txt").read_text(encoding="utf-8"))
-    launcher = job.argv[: len(job.argv) - len(job.trainer)]
-    label = next(iter(job.labels.values()), "plan")
-    volumes = {volume.mount: _identifier(volume.name) for volume in job.volumes}
+    mounts = {volume.mount: volume.mount.strip("/").replace("/", "_") for volume in job.volumes}
     return template.substitute(
-        outputs_name=next((v.name for v in job.volumes if v.mount == OUTPUTS), "that the script names"),
-        output_dir=_expression(job.output.where, volumes),
-        launcher=_list([repr(token) for token in launcher], ""),
-        arguments=_list([_expression(token, volumes) for token in job.trainer], ""),
-        environment=_dict({key: _expression(value, volumes) for key, value in job.env.items()}, ""),
-        app_name=repr(label),
-        tags=repr(job.labels),
-        python=repr(PYTHON.get(job.lerobot, "3.12")),
+        outputs_name=next(volume.name for volume in job.volumes if volume.mount == OUTPUTS),
+        output_dir=_rooted(job.output.where, mounts),
+        launcher=_block("[]", [_string(token) for token in job.argv[: len(job.argv) - len(job.trainer)]]),
+        arguments=_block("[]", [_rooted(token, mounts) for token in job.trainer]),
+        environment=_block("{}", [f"{_string(key)}: {_rooted(value, mounts)}" for key, value in job.env.items()]),
+        app_name=_string(label(job.name, 64)),
+        tags="{" + ", ".join(f"{_string(key)}: {_string(value)}" for key, value in job.labels.items()) + "}",
+        python=_string(PYTHON.get(job.lerobot, "3.12")),
         packages=", ".join(_string(package) for package in job.packages),
-        uv=repr(UV),
+        uv=_string(UV),
         volumes="".join(
-            f"{_identifier(v.name)} = modal.Volume.from_name({_string(v.name)}, create_if_missing=True)\n" for v in job.volumes
-        ) + f"VOLUMES = [{', '.join(volumes.values())}]\n",
+            f"{mounts[volume.mount]} = modal.Volume.from_name({_string(volume.name)}, create_if_missing=True)\n"
+            for volume in job.volumes
+        ),
         gpu=_string(job.flavor if job.num_gpus == 1 else f"{job.flavor}:{job.num_gpus}"),
         resources=_resources(job),
         timeout=job.timeout_s,
         startup_timeout=job.startup_timeout_s or STARTUP_S,
         retries=f"modal.Retries(initial_delay=0.0, max_retries={job.attempts - 1})" if job.attempts > 1 else "0",
-        mounts=_dict({mount: identifier for mount, identifier in volumes.items()}, "    ", rooted=True),
-        secrets=_list([_secret(secret) for secret in job.secrets], "    "),
-        results=_string(""),
+        mounts=_block("{}", [f"ROOT + {_string(mount)}: {name}" for mount, name in mounts.items()], "    "),
+        secrets=_block("[]", [_secret(secret) for secret in job.secrets], "    "),
+        results=_string(job.output.where.removeprefix(OUTPUTS)),
     )
+
+
+def _resources(job: Job) -> str:
+    """CPU in physical cores and memory in MiB: Modal's defaults, 0.125 cores and 128 MiB, starve a data loader."""
+    cpu = "" if job.cores is None else f"\n    cpu={job.cores},"
+    return cpu + ("" if job.ram_bytes is None else f"\n    memory={-(-job.ram_bytes // MIB)},  # MiB")
+
+
+def _secret(variable: str) -> str:
+    """Modal keeps secrets as named sets of variables; the value never leaves it."""
+    name = SECRETS.get(variable, variable.lower().replace("_", "-"))
+    return f"modal.Secret.from_name({_string(name)}, required_keys=[{_string(variable)}])"
+
+
+def _rooted(token: str, mounts: dict[str, str]) -> str:
+    """Python for a value, or for `--flag=value`; a path below a mount moves with ROOT."""
+    flag, value = re.fullmatch(r"(--[\w.]+=)?(.*)", token, re.DOTALL).groups("")  # type: ignore[union-attr]
+    if not any(value == mount or value.startswith(mount + "/") for mount in mounts):
+        return _string(token)
+    return f"{_string(flag)} + ROOT + {_string(value)}" if flag else f"ROOT + {_string(value)}"
+
+
+def _string(value: str) -> str:
+    """A Python literal, with double quotes where that needs no escape."""
+    literal = repr(value)
+    return f'"{literal[1:-1]}"' if literal[0] == "'" and '"' not in value else literal
+
+
+def _block(brackets: str, items: list[str], indent: str = "") -> str:
+    """A list or a dict: on one line where it is short, else one item a line."""
+    line = brackets[0] + ", ".join(items) + brackets[1]
+    if len(line) <= 88:
+        return line
+    inner = "".join(f"{indent}    {item},\n" for item in items)
+    return f"{brackets[0]}\n{inner}{indent}{brackets[1]}"

@@ -1,10 +1,11 @@
 """Reads trainer arguments as LeRobot itself does. Run by the Python of a LeRobot environment.
 
-Input: JSON lines {"argv": [...], "hub": {repository id: its config.json}}. Output: one JSON line each with what
-LeRobot understood after its parser and `TrainPipelineConfig.validate()`, or {"error": "..."}.
+Input: JSON lines {"argv": [...], "hub": {repository id: its config.json}}. Output: one JSON line each, after LeRobot's
+own parser and `TrainPipelineConfig.validate()`: {"config": the configuration it would train with, "learning_rate":
+its schedule}, or {"error": "..."}.
 
-There is no network: `hub` is what the argv may read from the Hub (the configuration behind `--policy.path`),
-laid into an empty Hub cache that the real client then reads offline.
+There is no network: `hub` is what the argv may read from the Hub (the configuration behind `--policy.path`), laid into
+an empty Hub cache that the real client reads offline.
 """
 
 import contextlib
@@ -16,22 +17,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-CACHE = Path(tempfile.mkdtemp(prefix="lerobot-hub-"))
-os.environ.update(HF_HOME=str(CACHE), HF_HUB_CACHE=str(CACHE), HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+CACHE = tempfile.TemporaryDirectory(prefix="lerobot-hub-")
+os.environ.update(HF_HOME=CACHE.name, HF_HUB_CACHE=CACHE.name, HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 logging.disable(logging.WARNING)
 
+import draccus  # noqa: E402
 import lerobot.policies.factory  # noqa: E402, F401  registers every policy type
+import torch  # noqa: E402
 from lerobot.configs import parser  # noqa: E402
 from lerobot.configs.train import TrainPipelineConfig  # noqa: E402
 
 
 def store(repository, config):
     """Put config.json of a model repository where the Hub client looks for it offline."""
-    folder = CACHE / f"models--{repository.replace('/', '--')}"
-    (folder / "refs").mkdir(parents=True, exist_ok=True)
-    (folder / "refs" / "main").write_text("0" * 40)
-    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True, exist_ok=True)
-    (folder / "snapshots" / ("0" * 40) / "config.json").write_text(json.dumps(config))
+    folder, commit = Path(CACHE.name) / f"models--{repository.replace('/', '--')}", "0" * 40
+    for path, text in (("refs/main", commit), (f"snapshots/{commit}/config.json", json.dumps(config))):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
 
 def parse(argv):
@@ -41,7 +43,7 @@ def parse(argv):
     def train(cfg: TrainPipelineConfig):
         parsed.append(cfg)
 
-    for remembered in ("_config_path_args", "_config_yaml_overrides"):  # one command a process, LeRobot expects
+    for remembered in ("_config_path_args", "_config_yaml_overrides"):  # LeRobot expects one command a process
         getattr(parser, remembered, {}).clear()
     sys.argv = ["lerobot-train", *argv]
     parser.wrap()(train)()
@@ -49,63 +51,35 @@ def parse(argv):
     return parsed[0]
 
 
-def facts(cfg):
-    """What the plan promised, as LeRobot read it. A field that this release or policy lacks is null."""
-    policy, job = cfg.policy, getattr(cfg, "job", None)
-    path = policy.pretrained_path
+def learning_rate(cfg):
+    """{"peak", "last"} of the schedule as fractions of the optimizer's rate, or None where it is constant.
 
-    def of_policy(name):
-        return getattr(policy, name, None)
-
-    return {
-        "policy_type": policy.type,
-        "pretrained": str(path) if path else None,
-        "dataset": cfg.dataset.repo_id,
-        "dataset_root": str(cfg.dataset.root) if cfg.dataset.root else None,
-        "episodes": cfg.dataset.episodes,
-        "batch_size": cfg.batch_size,
-        "steps": cfg.steps,
-        "save_freq": cfg.save_freq,
-        "num_workers": cfg.num_workers,
-        "job_name": cfg.job_name,
-        "output_dir": str(cfg.output_dir),
-        "resume": cfg.resume,
-        "repo_id": of_policy("repo_id"),
-        "push_to_hub": of_policy("push_to_hub"),
-        "save_checkpoint_to_hub": getattr(cfg, "save_checkpoint_to_hub", None),
-        "wandb": cfg.wandb.enable,
-        "peft_r": cfg.peft.r if cfg.peft is not None else None,
-        "job_target": getattr(job, "target", None),
-        "job_timeout": getattr(job, "timeout", None),
-        "job_image": getattr(job, "image", None),
-        "job_detach": getattr(job, "detach", None),
-        "job_tags": getattr(job, "tags", None),
-        **{
-            name: of_policy(name)
-            for name in (
-                "scheduler_decay_steps", "scheduler_warmup_steps", "dtype", "gradient_checkpointing", "compile_model",
-                "train_expert_only", "freeze_vision_encoder", "action_mode", "attn_mode",
-            )
-        },
-    }  # fmt: skip
+    `last` is the factor of the final step. Only schedules that are a function of the step are read.
+    """
+    if cfg.scheduler is None or not hasattr(cfg.policy, "scheduler_decay_steps"):
+        return None
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=cfg.optimizer.lr)
+    factor = cfg.scheduler.build(optimizer, cfg.steps).lr_lambdas[0]
+    points = {cfg.steps * part // 1000 for part in range(1001)}
+    return {"peak": max(map(factor, points)), "last": factor(cfg.steps)}
 
 
-def main():
-    for line in sys.stdin:
-        request = json.loads(line)
-        for repository, config in request.get("hub", {}).items():
-            store(repository, config)
-        said = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                answer = facts(parse(request["argv"]))
-        except SystemExit as stop:
-            words = said.getvalue().strip().splitlines()
-            answer = {"error": words[-1] if words else f"exit {stop.code}"}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+def answer(request):
+    for repository, config in request.get("hub", {}).items():
+        store(repository, config)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            cfg = parse(request["argv"])
+            return {"config": draccus.encode(cfg), "learning_rate": learning_rate(cfg)}
+    except SystemExit as stop:
+        words = said.getvalue().strip().splitlines()
+        return {"error": words[-1] if words else f"exit {stop.code}"}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":
-    main()
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # a broken character must not be healed by JSON
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line)), ensure_ascii=False), flush=True)

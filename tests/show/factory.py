@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from planner.plan import Estimate, Instead, Memory, Money, Plan, Price, Recommendation, Step, Term
+from planner.plans import Estimate, Instead, Memory, Money, Plan, Price, Recommendation, Step, Term
 from planner.records import Figure, Offer, Policy
 from planner.units import GB, Interval, point
-from planner.workload import Assumption, Camera, Variant, Workload
+from planner.workload import Assumption, Camera, Training, Variant
 
 FIGURE = Figure(64, "lerobot_guide", "2026-08-23")
 
@@ -27,13 +27,17 @@ ASSUMED = (
     Assumption("batch size", "64", "--batch-size"),
 )
 
-WORK = Workload(
+WORK = Training(
     policy=SMOLVLA, variant=Variant("float32", trained="expert"), cameras=(Camera(640, 480, "av1"),) * 2,
     batch_size=64, num_workers=4, lerobot="0.6.1", frames=45_000, episodes=50, fps=30.0, epochs=5.0,
     assumptions=ASSUMED,
 )  # fmt: skip
 
-_UNBOUNDED = {"hf": ("time in the queue",), "modal": ("egress above the free quota", "volume storage"), "local": ()}
+_UNBOUNDED = {
+    "hf": ("Time that a retry spends in the queue.",),
+    "modal": ("A preempted function restarts and its time is billed again.", "Egress beyond the plan's quota."),
+    "local": (),
+}
 
 
 def interval(p50: float, low: float = 0.75, high: float = 1.4) -> Interval:
@@ -85,16 +89,17 @@ def row(
                    Term("optimizer and launch", interval(step * 0.1), "run smolvla-a100-1")),
                   "smolvla-a100-1", interval(step * 0.4)),
         startup=startup, startup_grade="measured",
-        wall_clock=wall,
+        wall_clock=wall, running=wall,
         wall_terms=(Term("image pull and container start", interval(120), "hf_startup"),
                     Term("dataset and weights", interval(60), "hf_startup", "1.2 GB"),
                     Term("training", train, f"{steps} steps × {step} s")),
         usd=usd,
         usd_terms=() if usd is None else (
-            Term("1 × GPU", Interval(float(usd.p10), float(usd.p50), float(usd.p90)), f"{target}_prices", "billed by the minute"),),
+            Term("1 × GPU", Interval(float(usd.p10), float(usd.p50), float(usd.p90)), f"{target}_prices", "per minute"),),
         usd_max=None if usd_per_hour is None else price(600 + timeout),
         usd_max_formula=f"(600 s start-up limit + {timeout} s timeout) × 1 attempt × ${rate}/h",
-        unbounded=_UNBOUNDED[target], price_grade=None if rate is None else "measured", timeout_s=timeout, attempts=1,
+        unbounded=_UNBOUNDED[target], price_grade=None if rate is None else "measured",
+        timeout_s=timeout, attempts=1, save_freq=steps,
         why_not=why_not, fits=needed <= usable, instead=instead, pareto=pareto,
     )  # fmt: skip
 

@@ -1,0 +1,77 @@
+"""`--emit PLACE`: the best row of that place as the command that runs it, and nothing else on stdout."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from planner.errors import UsageError
+
+if TYPE_CHECKING:
+    from planner.commands.options import Request
+    from planner.plans import Plan
+    from planner.request import Search
+    from planner.workload import Training
+
+LEROBOT = "lerobot"  # LeRobot's own --job.target: it submits to Hugging Face Jobs, one process on one GPU
+
+
+def place_of(emit: str) -> str:
+    """The target that runs what `--emit` prints."""
+    return "hf" if emit == LEROBOT else emit
+
+
+def search_for(request: Request) -> Search:
+    """The search, restricted to the place whose command is asked for."""
+    search, emit = request.search, request.emit
+    place = place_of(emit)
+    if search.targets and set(search.targets) != {place}:
+        raise UsageError("usage", f"--emit {emit} runs on {place}, but --target says {', '.join(search.targets)}; leave one out")
+    search = replace(search, targets=(place,))
+    if emit != LEROBOT:
+        return search
+    if (search.num_gpus or 1) > 1:
+        raise UsageError("usage", f"--emit lerobot starts one process, but --num-gpus says {search.num_gpus}; use --emit hf")
+    return replace(search, num_gpus=1)
+
+
+def command(plan: Plan, request: Request) -> tuple[str, tuple[str, ...]]:
+    """(text for stdout, warnings) of the recommended row. UsageError where that place cannot run it."""
+    from planner import catalogue
+    from planner.job import Output
+    from planner.recipes import lerobot
+    from planner.targets import base
+
+    assert plan.recommended is not None
+    place, form = place_of(request.emit), LEROBOT if request.emit == LEROBOT else ""
+    target, name = base.get(place), run_name(plan.workload)
+    if form and not request.repo_id:
+        output = Output("hub", "")  # LeRobot makes a private repository by itself
+    else:
+        output = target.output_for(repo_id=request.repo_id, output=request.output, run_name=name)
+    job = lerobot.job(
+        plan.estimate(plan.recommended.id), plan.workload, target=place, output=output, name=name, form=form,
+        repo_id=request.repo_id, startup_timeout_s=catalogue.load().targets[place].startup_limit_s,
+    )  # fmt: skip
+    if place == "hf":
+        from planner.targets import hf
+
+        return hf.emit_lerobot(job) if form else hf.emit(job, request.namespace), job.warnings
+    return target.emit(job), job.warnings
+
+
+def run_name(training: Training) -> str:
+    """`smolvla-pick-3f2a91`: policy, dataset, and six digits that change with what is trained.
+
+    The same training keeps its name, so that running it again resumes it; another one never meets its files.
+    """
+    import re
+    from hashlib import sha256
+
+    what = (
+        training.policy.id, training.variant, training.dataset, training.dataset_root, training.frames, training.epochs,
+        training.given_steps, training.batch_size, training.lerobot, training.trainer_args,
+    )  # fmt: skip
+    digits = sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    dataset = re.sub(r"[^A-Za-z0-9_-]+", "-", (training.dataset or training.dataset_root or "").rstrip("/").split("/")[-1])
+    return "-".join(part for part in (training.policy.id, dataset.strip("-")[:30], digits) if part)

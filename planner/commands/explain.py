@@ -1,0 +1,61 @@
+"""`plan explain [ROW]`: every term of one row, with its source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from planner.commands import terminal
+from planner.commands.options import JSON, SEARCH, WORKLOAD, Request, takes
+from planner.errors import PlanError, UsageError
+
+if TYPE_CHECKING:
+    from planner.plans import Estimate, Plan
+    from planner.request import Search
+
+
+@takes(WORKLOAD, SEARCH, JSON)
+def run(
+    request: Request,
+    row: str = typer.Argument(
+        None, metavar="[ROW]", help="Row to explain, as in hf:l4x1, modal:H100:4 or local:rtx4090 [the recommended one]."
+    ),
+) -> int:
+    from planner import api, catalogue
+    from planner.show import explain
+
+    plan = api.plan(request.workload, _search(request.search, row))
+    estimate = _estimate(plan, row)
+    if request.json:
+        terminal.write_json(explain.explain_document(plan, estimate))
+    else:
+        terminal.write(explain.explain(plan, estimate, catalogue.load(), **terminal.style()))
+    return 0
+
+
+def _search(search: Search, row: str | None) -> Search:
+    """A card of one's own is only planned when it is named; naming its row is naming it."""
+    place, _, gpu = (row or "").partition(":")
+    if place == "local" and gpu and not search.gpus and not search.targets:
+        return replace(search, targets=("local",), gpus=(gpu.split(":")[0],))
+    return search
+
+
+def _estimate(plan: Plan, row: str | None) -> Estimate:
+    if row is None:
+        if plan.recommended is None:
+            code, text = plan.error or ("nothing-recommended", "no row can be recommended")
+            error = PlanError(code, f"{text}; name a row to explain it all the same")
+            error.exit_code = plan.exit_code or UsageError.exit_code
+            raise error
+        row = plan.recommended.id
+    try:
+        return plan.estimate(row)
+    except KeyError:
+        from planner.commands.values import nearest
+
+        rows = [estimate.id for estimate in plan.estimates]
+        hint = nearest(row, rows) or "; `plan … --all` lists the rows"
+        raise UsageError("row", f"no row {terminal.one_line(row)} in this plan{hint}") from None
