@@ -75,9 +75,9 @@ class Offer:
 
     @property
     def id(self) -> str:
-        return f"{self.target}:{self.flavor}" if self.num_gpus == 1 or self.target != "modal" else (
-            f"{self.target}:{self.flavor}:{self.num_gpus}"
-        )
+        """Row id: hf:l4x1, modal:L4, modal:L4:4, local:rtx4090. Only where the flavor does not say how many, the count follows."""
+        count = f":{self.num_gpus}" if self.num_gpus > 1 and self.target != "hf" else ""
+        return f"{self.target}:{self.flavor}{count}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = N
         video_backend=tail.get("dataset.video_backend") or "torchcodec",
         trainer_args=tail.args,
         pasted=tail.whole,
-        launcher_gpus=tail.num_processes,
+        launcher_gpus=_launcher_gpus(tail),
         environment=tail.environment,
         assumptions=tuple(assumed),
         warnings=tuple(warnings),
@@ -316,6 +316,13 @@ def _length(request: Workload, tail: Pasted, frames: int | None, assumed: list[A
         epochs = DEFAULT_EPOCHS
         assumed.append(Assumption("epochs", f"{epochs:g}", "--epochs"))
     return epochs, None
+
+
+def _launcher_gpus(tail: Pasted) -> int | None:
+    """Processes of a pasted command: one without a launcher; None where nothing, or `accelerate` by itself, decides."""
+    if not tail.whole or tail.num_processes is not None:
+        return tail.num_processes
+    return None if tail.launcher[0].endswith(("accelerate", "torchrun")) else 1
 
 
 def _save_freq(tail: Pasted) -> int | None:

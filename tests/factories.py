@@ -75,7 +75,7 @@ def estimate(where: Offer | None = None, **fields: Any) -> Estimate:
         memory=Memory(point(3.0 * GB), 4 * GB, 22 * GB, "activations", "measured", ()),
         batch_size=8, gradient_accumulation=1, steps=20_000, updates=20_000,
         step=Step(step, "compute", "measured", (), "test", point(0.2)),
-        startup=Interval(60, 120, 300), startup_grade="modelled", wall_clock=step.times(20_000), wall_terms=(), running=step.times(20_000),
+        startup=Interval(60, 120, 300), startup_grade="modelled", wall_clock=step.times(20_000), wall_terms=(),
         running=step.times(20_000),
         usd=Money(Decimal(4), Decimal(5), Decimal(6)), usd_terms=(), usd_max=Decimal(8), usd_max_formula="", unbounded=(),
         price_grade="measured", timeout_s=28_800, attempts=1, save_freq=2_500,

@@ -13,6 +13,7 @@ import typer
 from planner import resolve
 from planner.commands import complete, values
 from planner.commands.values import Reader
+from planner.errors import UsageError
 from planner.request import Search, Workload
 
 Group = dict[str, inspect.Parameter]
@@ -120,6 +121,8 @@ def takes(*groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
         def command(ctx: typer.Context, **said: Any) -> int:
             if ctx.invoked_subcommand is not None:
                 return 0  # the command that follows does the work
+            if ctx.obj["tail"] and not shared.keys() >= WORKLOAD.keys():
+                raise UsageError("usage", f"`{ctx.command_path}` plans no training: leave out `--` and what follows it")
             rest = {parameter.name: said.pop(parameter.name) for parameter in own}
             said = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
             return function(_request(said, ctx.obj["head"], ctx.obj["tail"]), **rest)

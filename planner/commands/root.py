@@ -124,10 +124,10 @@ def root(
     After `--` stand arguments for lerobot-train, or a whole command to plan as it is.
     """
     _check(request)
-    from planner import api
-
     if request.emit:
         return _emit(request)
+    from planner import api
+
     plan = api.plan(request.workload, request.search)
     if request.json:
         terminal.write_json(plan)
@@ -138,9 +138,8 @@ def root(
     else:
         from planner.show import table
 
-        terminal.write(
-            table.table(plan, **terminal.style(), show_all=request.all, command=shlex.join(["plan", *request.argv]))
-        )
+        command = shlex.join(["plan", *(word for word in request.argv if word != "--all")])
+        terminal.write(table.table(plan, **terminal.style(), show_all=request.all, command=command))
         if terminal.plain():  # who reads a file later still learns of it now
             _complain(plan)
     return plan.exit_code

@@ -37,5 +37,6 @@ def _precision_by_launcher(workload: Training, own: pasted.Pasted) -> bool:
     is there; main has --accelerator.mixed_precision (the three releases' lerobot_train.py).
     """
     if workload.lerobot == "0.6.1":
-        return "dtype" not in workload.policy.flags.get("0.6.1", {}) and own.get("policy.use_amp") is None
+        known = workload.policy.flags.get("0.6.1", {})
+        return "dtype" not in known and known.get("use_amp") is not True and own.get("policy.use_amp") is None
     return workload.lerobot == "0.4.4"

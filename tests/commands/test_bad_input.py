@@ -93,6 +93,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "row that is not there": (("explain", "hf:l4x9", *WORK), ("hf:l4x9", "hf:l4x1")),
     "two rows": (("explain", "hf:l4x1", "hf:t4-small", *WORK), ("hf:t4-small",)),
     "option of plan at a command": (("explain", *WORK, "--all"), ("--all", "plan explain")),
+    "a tail that nobody reads": (("gpus", "--", "--policy.type=act"), ("plan gpus", "leave out")),
     "a shell's line in the tail": ((*WORK, "--", "rm", "-rf", "x"), ("rm",)),
     "said twice": ((*WORK, "--batch-size", "8", "--", "--batch_size=16"), ("--batch-size", "--batch_size", "16")),
     "control characters": (("--policy", "act\x1b[31m\nx", "--episodes", "5"), ("act\\x1b[31m",)),

@@ -86,6 +86,14 @@ class TestPlan:
         (warning,) = plan_document(plan("--policy", "act", "--dataset", "pick", "--json"))["warnings"]
         assert "convert_dataset_v21_to_v30" in warning["text"]
 
+    def test_the_commands_that_it_suggests_work(self, plan: Run) -> None:
+        work = (*WORK, "--dataset", "me/pick", "--target", "modal", "--target", "hf", "--gpu", "l4", "--all")
+        lines = plan(*work, "--", "--job_name=a b").stdout.splitlines()
+        suggested = [shlex.split(line[line.index("plan ") :])[1:] for line in lines if "plan " in line and "--policy" in line]
+        emit, explain = suggested
+        assert plan("--repo-id", "me/policy", *emit).returncode == 0  # which hf asks for
+        assert plan(*explain).returncode == 0
+
     @pytest.mark.parametrize("columns", [80, 120])
     def test_no_line_is_wider_than_the_terminal(self, plan: Run, columns: int) -> None:
         table = plan(*WORK, COLUMNS=str(columns)).stdout
