@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.request import Search, Workload
@@ -20,18 +21,18 @@ def plan(workload: Workload, search: Search | None = None) -> Plan:
     the budget, the plan is returned with `error` set and `recommended` None.
     """
     from planner.choose import choose
-    from planner.datasets import find
+    from planner.datasets import find, read_local
     from planner.pasted import read
     from planner.resolve import resolve
 
     catalogue, calibration = _data()
     dataset = None
-    named = workload.dataset
-    if named is None:
-        tail = read(workload.tail)
-        named = tail.get("dataset.root")
-    if named is not None:
-        dataset = find(named)
+    if workload.dataset is not None:
+        dataset = find(workload.dataset)
+    else:
+        root = read(workload.tail).get("dataset.root")
+        if root is not None and Path(root).expanduser().is_dir():  # elsewhere it may exist where the command runs
+            dataset = read_local(root)
     training = resolve(workload, catalogue, dataset)
     return choose(training, search or Search(), catalogue, calibration)
 

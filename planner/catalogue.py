@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from planner.errors import UsageError
 from planner.records import Base, Figure, Gpu, Offer, Policy, Profile, Run, Source, StartupRange, TargetRules
@@ -199,11 +199,13 @@ def sources_of(data: Path) -> list[Path]:
 
 
 def _hashes(data: Path) -> dict[str, str]:
-    return {path.relative_to(data).as_posix(): sha256(path.read_bytes()).hexdigest() for path in sources_of(data)}
+    """CRC and size of every source: enough to notice an edit, and hashlib's import would cost more than all the rest of this."""
+    contents = {path.relative_to(data).as_posix(): path.read_bytes() for path in sources_of(data)}
+    return {name: f"{crc32(content):08x}-{len(content)}" for name, content in contents.items()}
 
 
 def _digest(hashes: dict[str, str]) -> str:
-    return sha256("".join(hashes.values()).encode()).hexdigest()[:16]
+    return f"{crc32(json.dumps(hashes).encode()):08x}"
 
 
 def compile_text(data: Path) -> str:

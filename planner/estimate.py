@@ -44,48 +44,49 @@ class Estimator:
     def __init__(self, catalogue: Catalogue, calibration: Calibration) -> None:
         self.catalogue = catalogue
         self.calibration = calibration
+        self.sized = tuple(run for run in catalogue.runs if run.scored and run.vram_bytes)
         self._grounds: dict[tuple[object, ...], Ground] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
 
-    def cost(self, workload: Training) -> Cost:
-        key = (workload.policy.id, workload.variant, workload.cameras)
+    def cost(self, training: Training) -> Cost:
+        key = (training.policy.id, training.variant, training.cameras)
         if key not in self._costs:
-            self._costs[key] = cost_of(self.catalogue, workload.policy, workload.variant, workload.cameras)
+            self._costs[key] = cost_of(self.catalogue, training.policy, training.variant, training.cameras)
         return self._costs[key]
 
-    def ground(self, workload: Training, offer: Offer) -> Ground:
+    def ground(self, training: Training, offer: Offer) -> Ground:
         kappa = self.catalogue.targets[offer.target].decode_kappa
         key = (
-            workload.policy.id, workload.variant, workload.cameras, workload.batch_size, workload.gradient_accumulation,
-            workload.num_workers, workload.lerobot, workload.video_backend, offer.gpu, offer.num_gpus, offer.vcpus, kappa,
+            training.policy.id, training.variant, training.cameras, training.batch_size, training.gradient_accumulation,
+            training.num_workers, training.lerobot, training.video_backend, offer.gpu, offer.num_gpus, offer.vcpus, kappa,
         )
         if key not in self._grounds:
-            gpu, cost, count = self.gpu(offer), self.cost(workload), max(1, offer.num_gpus)
+            gpu, cost, count = self.gpu(offer), self.cost(training), max(1, offer.num_gpus)
             self._grounds[key] = Ground(
-                memory.estimate(workload, gpu, count, cost, self.catalogue.runs),
-                speed.estimate(workload, gpu, count, offer.vcpus, cost, self.calibration, kappa),
+                memory.estimate(training, gpu, count, cost, self.sized),
+                speed.estimate(training, gpu, count, offer.vcpus, cost, self.calibration, kappa),
             )
         return self._grounds[key]
 
     def gpu(self, offer: Offer) -> Gpu:
         return self.catalogue.gpus[offer.gpu]
 
-    def largest_batch(self, workload: Training, offer: Offer) -> int:
-        return memory.largest_batch(workload, self.gpu(offer), max(1, offer.num_gpus), self.cost(workload), self.catalogue.runs)
+    def largest_batch(self, training: Training, offer: Offer) -> int:
+        return memory.largest_batch(training, self.gpu(offer), max(1, offer.num_gpus), self.cost(training), self.sized)
 
     def estimate(
-        self, workload: Training, offer: Offer, timeout_s: int | None = None, attempts: int | None = None,
+        self, training: Training, offer: Offer, timeout_s: int | None = None, attempts: int | None = None,
         max_cost: Decimal | None = None,
     ) -> Estimate:
         """`timeout_s` and `attempts` are the user's own; without them they follow from the P90. `max_cost` caps the timeout."""
-        ground = self.ground(workload, offer)
+        ground = self.ground(training, offer)
         rules = self.catalogue.targets[offer.target]
         gpus = max(1, offer.num_gpus)
-        steps = workload.steps(gpus)
-        cost = self.cost(workload)
-        every = workload.save_freq or save_freq(steps, ground.step.seconds.p50)
+        steps = training.steps(gpus)
+        cost = self.cost(training)
+        every = training.save_freq or save_freq(steps, ground.step.seconds.p50)
         count = ceil(steps / every)
-        startup = self._startup(workload, offer, rules, cost, ground.step)
+        startup = self._startup(training, offer, rules, cost, ground.step)
         train = ground.step.seconds.times(steps)
         saved = _transfer(rules.bandwidth["checkpoint"], cost.checkpoint_bytes)
         pushed = _transfer(rules.bandwidth["push"], cost.weight_bytes)
@@ -96,8 +97,8 @@ class Estimator:
                  f"{count} × {cost.checkpoint_bytes / GB:.2f} GB"),
         ]
         if offer.target == "hf":
-            name = "pushing checkpoints and the model" if workload.lerobot != "0.4.4" else "pushing the model"
-            times = count if workload.lerobot != "0.4.4" else 1
+            name = "pushing checkpoints and the model" if training.lerobot != "0.4.4" else "pushing the model"
+            times = count if training.lerobot != "0.4.4" else 1
             fixed = rules.startup["push_fixed"]
             terms.append(Term(name, Interval(*(times * (fixed[i] + pushed[i]) for i in range(3))), rules.bandwidth["push"].source,
                               f"{times} × {cost.weight_bytes / GB:.2f} GB"))
@@ -107,11 +108,11 @@ class Estimator:
         timeout, tries = _bound(running.p90, rules, timeout_s, attempts)
         fits, why_not = ground.memory.fits, None
         if fits:
-            why_not = self._host_ram(workload, offer, gpus)
+            why_not = self._host_ram(training, offer, gpus)
             fits = why_not is None
         estimate = Estimate(
-            offer=offer, memory=ground.memory, batch_size=workload.batch_size,
-            gradient_accumulation=workload.gradient_accumulation, steps=steps, updates=workload.updates(gpus),
+            offer=offer, memory=ground.memory, batch_size=training.batch_size,
+            gradient_accumulation=training.gradient_accumulation, steps=steps, updates=training.updates(gpus),
             step=ground.step, startup=total([term.value for term in startup]), startup_grade="modelled",
             wall_clock=wall, wall_terms=tuple(terms), running=running, usd=None, usd_terms=(), usd_max=None, usd_max_formula="",
             unbounded=rules.unbounded, price_grade=None, timeout_s=timeout, attempts=tries, save_freq=every,
@@ -119,20 +120,20 @@ class Estimator:
         )
         return _price(estimate, billed, rules, max_cost, timeout_s is not None)
 
-    def _host_ram(self, workload: Training, offer: Offer, gpus: int) -> str | None:
-        needed = host_ram_bytes(workload, gpus)
+    def _host_ram(self, training: Training, offer: Offer, gpus: int) -> str | None:
+        needed = host_ram_bytes(training, gpus)
         if offer.ram_bytes is None or needed <= offer.ram_bytes:
             return None
         return f"needs about {needed / GB:.0f} GB of host memory, has {offer.ram_bytes / GB:.0f} GB"
 
-    def _startup(self, workload: Training, offer: Offer, rules: TargetRules, cost: Cost, step: Step) -> list[Term]:
+    def _startup(self, training: Training, offer: Offer, rules: TargetRules, cost: Cost, step: Step) -> list[Term]:
         gpu = self.gpu(offer)
         size = "multi" if offer.num_gpus > 1 else "large" if gpu.bandwidth.value >= _LARGE_BANDWIDTH else "small"
         terms = [Term("queue", _interval(rules.startup[f"scheduling-{size}"]), rules.startup[f"scheduling-{size}"].source)]
         for name, key in (("image build", "build"), ("image pull", "pull"), ("container start", "boot"), ("imports", "imports")):
             if rules.startup[key].p90 > 0:
                 terms.append(Term(name, _interval(rules.startup[key]), rules.startup[key].source))
-        weights, data = workload.policy.download_bytes, self.dataset_bytes(workload)
+        weights, data = training.policy.download_bytes, self.dataset_bytes(training)
         download = rules.bandwidth["download"]
         if weights and offer.target != "local":
             terms.append(Term("weights download", _transfer(download, weights), download.source, f"{weights / GB:.2f} GB"))
@@ -144,19 +145,19 @@ class Estimator:
         terms.append(Term("weights to the GPU", _transfer(load, cost.weight_bytes), load.source, f"{cost.weight_bytes / GB:.2f} GB"))
         terms.append(Term("first step and first batch", total([_interval(rules.startup["first_step"]), step.loader]),
                           rules.startup["first_step"].source))
-        if workload.variant.compiled:
+        if training.variant.compiled:
             terms.append(Term("torch.compile", _interval(rules.startup["compile"]), rules.startup["compile"].source))
         return terms
 
-    def dataset_bytes(self, workload: Training) -> Interval | None:
+    def dataset_bytes(self, training: Training) -> Interval | None:
         """Bytes of the dataset: as found, or from frames and cameras; None where neither is known."""
-        if workload.dataset_bytes is not None:
-            return point(workload.dataset_bytes)
-        if workload.frames is None or not workload.cameras:
+        if training.dataset_bytes is not None:
+            return point(training.dataset_bytes)
+        if training.frames is None or not training.cameras:
             return None
-        sizes = [IMAGE_BYTES_PER_MPX if camera.codec == "png" else VIDEO_BYTES_PER_MPX for camera in workload.cameras]
+        sizes = [IMAGE_BYTES_PER_MPX if camera.codec == "png" else VIDEO_BYTES_PER_MPX for camera in training.cameras]
         return Interval(*(
-            workload.frames * sum(size[i] * camera.megapixels for size, camera in zip(sizes, workload.cameras)) for i in range(3)
+            training.frames * sum(size[i] * camera.megapixels for size, camera in zip(sizes, training.cameras)) for i in range(3)
         ))
 
 

@@ -1,7 +1,7 @@
 """Measured runs → calibration and grades. Pure; deterministic; plain Python.
 
 Each scored run says how long a step took. The work term of planner.speed is multiplied by
-exp(gpu + policy + policy on this architecture), and the launch overhead of each family by exp(launch); all are
+exp(vendor + gpu + policy + policy on this architecture), where NVIDIA is the reference vendor, and the launch overhead of each family by exp(launch); all are
 fitted together to the logarithm of the measured times with ridge penalties, so that a GPU or policy with few
 runs stays near the general efficiency. data/calibration.json holds the result for the bundled evidence.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Launch overhead of one step in seconds before calibration: many small kernels cost their launch, not their work.
 LAUNCH_S = {"cnn": 0.03, "diffusion": 0.05, "vla-small": 0.10, "vla-large": 0.15}
 #: Ridge: how far (as a standard deviation of the logarithm) each kind of correction is expected to reach.
-_SCALE = {"gpu": 0.35, "policy": 0.35, "pair": 0.25, "launch": 0.35}
+_SCALE = {"vendor": 0.7, "gpu": 0.35, "policy": 0.35, "pair": 0.25, "launch": 0.35}
 _NOISE = 0.12  # spread of one measured step time around the model, as a standard deviation of the logarithm
 _WEIGHT = {"high": 1.0, "medium": 0.5, "low": 0.2}
 _SWEEPS = 60
@@ -70,8 +70,9 @@ def matches(run: Run, training: Training) -> bool:
     )
 
 
-def _work_names(policy: str, gpu: Gpu) -> tuple[str, str, str]:
-    return f"gpu:{gpu.id}", f"policy:{policy}", f"pair:{policy}@{gpu.arch.split()[0]}"
+def _work_names(policy: str, gpu: Gpu) -> tuple[str, ...]:
+    names = (f"gpu:{gpu.id}", f"policy:{policy}", f"pair:{policy}@{gpu.arch.split()[0]}")
+    return names if gpu.vendor == "nvidia" else (f"vendor:{gpu.vendor}", *names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,17 +27,17 @@ SLACK = 0.04
 SPREAD = {"measured": (0.97, 1.03), "scaled": (0.97, 1.04), "profile": (0.95, 1.07), "near": (0.88, 1.15), "analogy": (0.75, 1.30)}
 
 
-def estimate(workload: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> Memory:
-    """Peak on each of `num_gpus` GPUs at the workload's batch size."""
-    grade, spread, source = _grade(workload, gpu, cost, runs)
+def estimate(training: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> Memory:
+    """Peak on each of `num_gpus` GPUs at the workload's batch size. `runs` are those that measured memory."""
+    grade, spread, source = _grade(training, gpu, cost, runs)
     gradients = cost.gradient_bytes
-    computed = cost.peak_bytes(workload.batch_size)
+    computed = cost.peak_bytes(training.batch_size)
     parts = [Term("weights, gradients and optimizer state" if computed <= cost.floor_bytes else "activations and resident state",
                   point(computed), cost.source, f"max({cost.floor_bytes / GIB:.2f}, {cost.a_bytes / GIB:.2f} + "
-                  f"{cost.b_bytes / GIB:.4f} × {workload.batch_size}) GiB")]
+                  f"{cost.b_bytes / GIB:.4f} × {training.batch_size}) GiB")]
     if num_gpus > 1:
         parts.append(Term("gradient buckets of DDP", point(gradients), "one more copy of the gradients on every GPU"))
-    if workload.gradient_accumulation > 1:
+    if training.gradient_accumulation > 1:
         parts.append(Term("accumulated gradients", point(gradients), "kept between micro-batches"))
     peak = sum(part.value.p50 for part in parts)
     context = 0 if gpu.vendor in ("apple", "cpu") else CONTEXT_BYTES
@@ -52,27 +52,29 @@ def estimate(workload: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tupl
         peak=Interval(peak * spread[0], peak, high),
         needed_bytes=needed,
         usable_bytes=int(gpu.usable_bytes.value),
-        driver=_driver(cost, workload.batch_size),
+        driver=_driver(cost, training.batch_size),
         grade=grade,
         terms=tuple(parts),
     )
 
 
-def largest_batch(workload: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> int:
+def largest_batch(training: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> int:
     """The largest batch per GPU that fits; 0 when not even one sample does."""
-    one = estimate(workload.with_batch(1, workload.gradient_accumulation), gpu, num_gpus, cost, runs)
+
+    def fits(batch: int) -> bool:
+        return estimate(training.with_batch(batch, training.gradient_accumulation), gpu, num_gpus, cost, runs).fits
+
+    one = estimate(training.with_batch(1, training.gradient_accumulation), gpu, num_gpus, cost, runs)
     if not one.fits:
         return 0
-    low, high = 1, 2
-    while high < 65536 and estimate(workload.with_batch(high, workload.gradient_accumulation), gpu, num_gpus, cost, runs).fits:
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        if estimate(workload.with_batch(middle, workload.gradient_accumulation), gpu, num_gpus, cost, runs).fits:
-            low = middle
-        else:
-            high = middle
-    return low
+    # the peak is linear in the batch: take the line's answer, and put the rounding right
+    room = one.usable_bytes / one.needed_bytes * one.peak.p50
+    batch = max(1, floor((room - cost.a_bytes) / cost.b_bytes)) if cost.b_bytes else 1
+    while not fits(batch):
+        batch -= 1
+    while fits(batch + 1):
+        batch += 1
+    return batch
 
 
 def round_batch(batch: int) -> int:
@@ -87,9 +89,9 @@ def _driver(cost: Cost, batch: int) -> str:
     return "weights" if cost.weight_bytes > 2 * cost.gradient_bytes else "optimizer"
 
 
-def _grade(workload: Training, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
-    seen = [run for run in runs if run.policy == workload.policy.id and run.scored and run.vram_bytes and matches(run, workload)]
-    here = next((run for run in seen if run.gpu == gpu.id and _same_cameras(run, workload.cameras)), None)
+def _grade(training: Training, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
+    seen = [run for run in runs if matches(run, training)]
+    here = next((run for run in seen if run.gpu == gpu.id and _same_cameras(run, training.cameras)), None)
     if here is not None:
         return "measured", SPREAD["measured"], f"{here.id}: {here.source}"
     if seen:

@@ -17,37 +17,37 @@ BASE_RAM_BYTES = 4 * 10**9
 _PREFETCH = {"0.4.4": 2}  # batches per worker; 4 since 0.6
 
 
-def host_ram_bytes(workload: Training, num_gpus: int) -> int:
+def host_ram_bytes(training: Training, num_gpus: int) -> int:
     """Host memory a run needs: one copy of the weights while loading, and the loader's queue, per process."""
-    frame_bytes = 4 if workload.lerobot == "0.4.4" else 1
-    sample = sum(3e6 * camera.megapixels for camera in workload.cameras) * workload.policy.observation_steps * frame_bytes
-    queue = workload.num_workers * _PREFETCH.get(workload.lerobot, 4) * workload.batch_size * sample
-    return int(BASE_RAM_BYTES + num_gpus * (1.1 * workload.policy.download_bytes + queue))
+    frame_bytes = 4 if training.lerobot == "0.4.4" else 1
+    sample = sum(3e6 * camera.megapixels for camera in training.cameras) * training.policy.observation_steps * frame_bytes
+    queue = training.num_workers * _PREFETCH.get(training.lerobot, 4) * training.batch_size * sample
+    return int(BASE_RAM_BYTES + num_gpus * (1.1 * training.policy.download_bytes + queue))
 
 
-def requested_cores(workload: Training, num_gpus: int) -> int:
+def requested_cores(training: Training, num_gpus: int) -> int:
     """Physical cores to ask for where they are sold apart: every loader worker and every main process has one."""
-    return num_gpus * (workload.num_workers + 1)
+    return num_gpus * (training.num_workers + 1)
 
 
-def requested_ram_bytes(workload: Training, num_gpus: int) -> int:
+def requested_ram_bytes(training: Training, num_gpus: int) -> int:
     """Host memory to ask for where it is sold apart: half as much again as needed, in steps of 8 GiB, at least 16."""
-    return max(16, 8 * ceil(1.5 * host_ram_bytes(workload, num_gpus) / (8 * GIB))) * GIB
+    return max(16, 8 * ceil(1.5 * host_ram_bytes(training, num_gpus) / (8 * GIB))) * GIB
 
 
-def priced(catalogue: Catalogue, workload: Training) -> list[Offer]:
+def priced(catalogue: Catalogue, training: Training) -> list[Offer]:
     """Every offer with the whole hourly price of running this workload on it."""
-    return [_priced(offer, catalogue, workload) for offer in catalogue.offers]
+    return [_priced(offer, catalogue, training) for offer in catalogue.offers]
 
 
-def _priced(offer: Offer, catalogue: Catalogue, workload: Training) -> Offer:
+def _priced(offer: Offer, catalogue: Catalogue, training: Training) -> Offer:
     rules = catalogue.targets[offer.target]
     gpu = f"{offer.num_gpus} × {catalogue.gpus[offer.gpu].name}" if offer.num_gpus else offer.flavor
     if rules.usd_per_core_hour is None or rules.usd_per_gib_hour is None:
         parts = ((gpu, offer.usd_per_hour),) if offer.usd_per_hour is not None else ()
         return replace(offer, price_parts=parts)
-    cores = requested_cores(workload, offer.num_gpus)
-    ram = requested_ram_bytes(workload, offer.num_gpus)
+    cores = requested_cores(training, offer.num_gpus)
+    ram = requested_ram_bytes(training, offer.num_gpus)
     extra = (
         (f"{cores} CPU cores", _decimal(rules.usd_per_core_hour.value) * cores),
         (f"{ram // GIB} GiB of memory", _decimal(rules.usd_per_gib_hour.value) * (ram // GIB)),

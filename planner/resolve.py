@@ -6,7 +6,6 @@ Flags and the tail after `--` are one request: a value given both ways must agre
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from planner import pasted
@@ -87,6 +86,8 @@ def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = N
 
 def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
     """`did you mean …?`, or all the names where none is near."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name.lower(), names, 3, 0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 

@@ -72,12 +72,12 @@ def work(gpu: Gpu, variant: Variant, cost: Cost, batch: int, launch_s: float) ->
 
 
 def estimate(
-    workload: Training, gpu: Gpu, num_gpus: int, vcpus: float | None, cost: Cost, calibration: Calibration,
+    training: Training, gpu: Gpu, num_gpus: int, vcpus: float | None, cost: Cost, calibration: Calibration,
     kappa: StartupRange,
 ) -> Step:
     """Seconds per step on `num_gpus` of this GPU in a host with `vcpus` hardware threads (None: unknown)."""
-    policy, variant = workload.policy, workload.variant
-    parts = work(gpu, variant, cost, workload.batch_size, calibration.launch(policy))
+    policy, variant = training.policy, training.variant
+    parts = work(gpu, variant, cost, training.batch_size, calibration.launch(policy))
     factor = calibration.factor(policy, gpu)
     peak, precision = peak_flops(gpu, variant)
     raw = parts.flops + parts.traffic
@@ -95,17 +95,17 @@ def estimate(
         network = EXPOSED * 2 * (num_gpus - 1) / num_gpus * cost.gradient_bytes / link + STRAGGLER * update
         terms.append(Term("gradient exchange", point(network), f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
     gpu_s = parts.launch + parts.optimizer + raw * factor + network
-    grade, source = calibration.grade(workload, gpu, num_gpus)
+    grade, source = calibration.grade(training, gpu, num_gpus)
     spread = SPREAD[grade]
     compute = Interval(gpu_s / spread, gpu_s, gpu_s * spread)
-    loader = loader_seconds(workload, num_gpus, vcpus, kappa)
-    wait = max(0.0, loader.p50 - gpu_s) if workload.num_workers else loader.p50
+    loader = loader_seconds(training, num_gpus, vcpus, kappa)
+    wait = max(0.0, loader.p50 - gpu_s) if training.num_workers else loader.p50
     terms.append(Term("waiting for the loader", point(wait), "decode cost per camera ÷ workers that the cores can feed"))
     terms.append(Term("between steps", point(ITERATION_S), "logging, sampler, moving the batch"))
-    slower = max if workload.num_workers else (lambda one, other: one + other)
+    slower = max if training.num_workers else (lambda one, other: one + other)
     seconds = Interval(*(slower(one, other) + ITERATION_S for one, other in zip(compute, loader)))
     shares = {"compute": parts.optimizer + raw * factor, "launch": parts.launch, "network": network, "loader": wait}
-    limiter = "loader" if wait > 0 and workload.num_workers else max(shares, key=lambda name: shares[name])
+    limiter = "loader" if wait > 0 and training.num_workers else max(shares, key=lambda name: shares[name])
     return Step(seconds, limiter, grade, tuple(terms), source, loader)
 
 
@@ -128,13 +128,13 @@ _MAIN_PROCESS_CORES = 0.7
 UNKNOWN_HOST_VCPUS = 16.0
 
 
-def sample_ms(workload: Training, vcpus: float) -> float:
+def sample_ms(training: Training, vcpus: float) -> float:
     """Milliseconds on the reference core for one sample: query the row, decode every camera, hand it over."""
-    frames = workload.policy.observation_steps
-    old = workload.lerobot == "0.4.4"
-    cost = _ROW_MS if workload.policy.chunk > 16 else _ROW_MS_SHORT
-    for camera in workload.cameras:
-        cost += _decode_ms(camera, workload.video_backend, frames, old, vcpus)
+    frames = training.policy.observation_steps
+    old = training.lerobot == "0.4.4"
+    cost = _ROW_MS if training.policy.chunk > 16 else _ROW_MS_SHORT
+    for camera in training.cameras:
+        cost += _decode_ms(camera, training.video_backend, frames, old, vcpus)
         cost += _TRANSPORT_MS_PER_MB * frames * 3 * camera.megapixels * (4 if old else 1)
     return cost
 
@@ -152,17 +152,17 @@ def _decode_ms(camera: Camera, backend: str, frames: int, old: bool, vcpus: floa
     return (fixed + per_mpx * camera.megapixels) * (1 + further * (frames - 1)) + opened
 
 
-def loader_seconds(workload: Training, num_gpus: int, vcpus: float | None, kappa: StartupRange) -> Interval:
+def loader_seconds(training: Training, num_gpus: int, vcpus: float | None, kappa: StartupRange) -> Interval:
     """Seconds that the loader alone needs for one batch on every GPU. Cores are shared by all GPUs' workers."""
     threads = vcpus if vcpus is not None else UNKNOWN_HOST_VCPUS
     processes = max(1, num_gpus)
-    cost_s = sample_ms(workload, threads) / 1000 * workload.batch_size * (1.5 if num_gpus > 1 else 1.0)
-    if workload.num_workers == 0:
+    cost_s = sample_ms(training, threads) / 1000 * training.batch_size * (1.5 if num_gpus > 1 else 1.0)
+    if training.num_workers == 0:
         workers = 1.0
     else:
         cores = _CORES_PER_VCPU * threads
         free = max(0.5, cores - _MAIN_PROCESS_CORES * processes)
-        workers = min(float(workload.num_workers * processes), free) / processes
+        workers = min(float(training.num_workers * processes), free) / processes
     return Interval(*(cost_s * k / workers for k in (kappa.p10, kappa.p50, kappa.p90)))
 
 

@@ -244,6 +244,7 @@ class _Draft:
         self.force("output_dir", self.output.where, f"only {OUTPUTS.mount} outlives the container")
         if self.repo_id:
             self.force("policy.repo_id", self.repo_id, "the repository asked for")
+            self.force("policy.push_to_hub", True, "a repository is asked for")
             self.say("policy.private", True)
         elif self.stated("policy.repo_id") is None:
             self.say("policy.push_to_hub", False)  # true is LeRobot's default and demands a repository

@@ -75,7 +75,7 @@ def test_results_per_place() -> None:
         assert made["output_dir"] == OUTPUTS[target].where
         assert made["policy.push_to_hub"] == "false"
         both = flags(job(target=target, repo_id="me/out"))
-        assert both["policy.repo_id"] == "me/out" and "policy.push_to_hub" not in both
+        assert (both["policy.repo_id"], both["policy.push_to_hub"]) == ("me/out", "true")
     assert job(target="modal").env == {"HF_HOME": "/cache"}
     assert [volume.mount for volume in job(target="modal").volumes] == ["/outputs", "/datasets", "/cache"]
     assert job(target="local").secrets == ()
@@ -170,6 +170,8 @@ def test_launchers(release: str, gpus: int, autocast: bool, expected: str) -> No
 def test_precision_that_the_policy_has_is_not_the_launchers() -> None:
     assert job("pi05", variant=Variant("bfloat16", autocast=True)).argv[0] == "lerobot-train"
     assert job("pi05", lerobot="0.4.4", variant=Variant("bfloat16", autocast=True)).argv[0] == "accelerate"
+    assert job(policy=policy("act", flags={"0.6.1": {"use_amp": True}}), variant=Variant("float32", autocast=True),
+               ).argv[0] == "lerobot-train"
     with pytest.raises(UsageError, match="--emit hf"):
         job("act", form="lerobot", variant=Variant("float32", autocast=True))
 
