@@ -57,7 +57,7 @@ def user_dir() -> Path:
 def load(data: Path | None = None, user: Path | None = None) -> Catalogue:
     """The bundled catalogue with the user's entries laid over it. Raises UsageError on the first mistake."""
     data = data or data_dir()
-    own = [path for path in _yaml_files(user or user_dir())]
+    own = _yaml_files(user or user_dir())
     if not own:
         compiled = _compiled(data)
         if compiled is not None:
@@ -228,17 +228,13 @@ def _compiled(data: Path) -> Catalogue | None:
             return None
     except (OSError, ValueError, KeyError):
         return None
-    figure = _figure
     return Catalogue(
         sources={row[0]: Source(*row) for row in plain["sources"]},
-        gpus={row[0]: Gpu(*row[:4], *map(figure, row[4:11]), row[11], figure(row[12]), figure(row[13]), row[14]) for row in plain["gpus"]},
+        gpus={row[0]: _gpu(row) for row in plain["gpus"]},
         groups=plain["groups"],
         policies={row[0]: _policy(row) for row in plain["policies"]},
         targets={row[0]: _rules(row) for row in plain["targets"]},
-        offers=tuple(
-            Offer(*row[:7], None if row[7] is None else Decimal(row[7]), *row[8:11], tuple((name, Decimal(usd)) for name, usd in row[11]))
-            for row in plain["offers"]
-        ),
+        offers=tuple(_offer(row) for row in plain["offers"]),
         aliases=plain["aliases"],
         profiles=tuple(Profile(*row) for row in plain["profiles"]),
         runs=tuple(Run(*row) for row in plain["runs"]),
@@ -250,8 +246,19 @@ def _figure(row: Any) -> Any:
     return None if row is None else Figure(*row)
 
 
+def _gpu(row: list[Any]) -> Gpu:
+    figures = [_figure(value) for value in (*row[4:11], *row[12:14])]
+    return Gpu(*row[:4], *figures[:7], row[11], *figures[7:], row[14])
+
+
+def _offer(row: list[Any]) -> Offer:
+    usd = None if row[7] is None else Decimal(row[7])
+    parts = tuple((name, Decimal(part)) for name, part in row[11])
+    return Offer(*row[:7], usd, *row[8:11], parts)
+
+
 def _policy(row: list[Any]) -> Policy:
-    policy = dict(zip(Policy.__dataclass_fields__, row))
+    policy = dict(zip(Policy.__dataclass_fields__, row, strict=True))
     policy["releases"], policy["required"] = tuple(policy["releases"]), tuple(policy["required"])
     policy["batch_size"] = Figure(*policy["batch_size"])
     if policy["base"] is not None:
@@ -263,7 +270,7 @@ def _policy(row: list[Any]) -> Policy:
 
 
 def _rules(row: list[Any]) -> TargetRules:
-    rules = dict(zip(TargetRules.__dataclass_fields__, row))
+    rules = dict(zip(TargetRules.__dataclass_fields__, row, strict=True))
     for name in ("usd_per_core_hour", "usd_per_gib_hour", "egress_usd_per_gib"):
         rules[name] = _figure(rules[name])
     for name in ("startup", "bandwidth"):

@@ -6,6 +6,7 @@ A mistake is one line: file, entry, field, and what was expected.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -134,8 +135,7 @@ class Entry:
     def spread(self, field: str, dimension: str) -> StartupRange:
         """{p10, p50, p90, source} of one quantity."""
         inner = Entry(self.file, f"{self.name}: {field}", self.take(field), self.sources)
-        result = _spread(inner, dimension)
-        return result
+        return _spread(inner, dimension)
 
 
 def _kind(value: Any) -> str:
@@ -223,10 +223,9 @@ def offers(file: str, target: str, name: str, data: Any, sources: dict[str, Sour
     if entry.text("alias_of", None) is not None:
         return []
     counts = entry.take("counts", None)
-    num_gpus = entry.number("num_gpus", None, whole=True) if counts is None else None
-    if counts is None and num_gpus is None:
-        raise entry.fail("num_gpus", "is missing")
-    if counts is not None and (not isinstance(counts, list) or not all(type(n) is int and n > 0 for n in counts) or not counts):
+    if counts is None:
+        counts = [entry.number("num_gpus", whole=True)]
+    elif not isinstance(counts, list) or not counts or not all(type(n) is int and n > 0 for n in counts):
         raise entry.fail("counts", f"expected a list of whole numbers, got {counts!r}")
     price, price_source, as_of = None, None, None
     raw = entry.take("price", None)
@@ -245,16 +244,15 @@ def offers(file: str, target: str, name: str, data: Any, sources: dict[str, Sour
         price_source, as_of = inner.origin()
         inner.done()
     per_gpu = entry.choice("price_unit", ("per GPU", "per flavor"), "per flavor") == "per GPU"
-    common = dict(
-        target=target, flavor=name, gpu=entry.text("gpu"), vcpus=entry.number("vcpus", None),
+    first = Offer(
+        target=target, flavor=name, gpu=entry.text("gpu"), num_gpus=1, vcpus=entry.number("vcpus", None),
         ram_bytes=_whole(entry.quantity("ram", "bytes", None)), disk_bytes=_whole(entry.quantity("disk", "bytes", None)),
-        price_source=price_source, price_as_of=as_of, price_method=method,
+        usd_per_hour=price, price_source=price_source, price_as_of=as_of, price_method=method,
     )
     entry.text("notes", "")
     entry.done()
     return [
-        Offer(num_gpus=count, usd_per_hour=None if price is None else price * count if per_gpu else price, **common)
-        for count in (counts if counts is not None else [num_gpus])
+        replace(first, num_gpus=count, usd_per_hour=price * count if price is not None and per_gpu else price) for count in counts
     ]
 
 

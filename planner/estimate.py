@@ -16,7 +16,7 @@ from planner.plans import Estimate, Memory, Money, Step, Term
 from planner.prices import host_ram_bytes
 from planner.profiles import Cost, cost_of
 from planner.records import Gpu, Offer, StartupRange, TargetRules
-from planner.units import GB, GIB, Interval, point, total
+from planner.units import GB, Interval, point, total
 from planner.workload import Training
 
 #: A recorded frame in bytes per megapixel: AV1 as LeRobot writes it, 7.6-61 MB for 30 s of 640×480 at 30 fps.
@@ -100,7 +100,7 @@ class Estimator:
             name = "pushing checkpoints and the model" if training.lerobot != "0.4.4" else "pushing the model"
             times = count if training.lerobot != "0.4.4" else 1
             fixed = rules.startup["push_fixed"]
-            terms.append(Term(name, Interval(*(times * (fixed[i] + pushed[i]) for i in range(3))), rules.bandwidth["push"].source,
+            terms.append(Term(name, Interval(*(times * (wait + sent) for wait, sent in zip(_interval(fixed), pushed, strict=True))), rules.bandwidth["push"].source,
                               f"{times} × {cost.weight_bytes / GB:.2f} GB"))
         wall = total([term.value for term in terms])
         billed = [term for term in terms if rules.bills_scheduling or term.name not in ("queue", "image build")]
@@ -157,7 +157,7 @@ class Estimator:
             return None
         sizes = [IMAGE_BYTES_PER_MPX if camera.codec == "png" else VIDEO_BYTES_PER_MPX for camera in training.cameras]
         return Interval(*(
-            training.frames * sum(size[i] * camera.megapixels for size, camera in zip(sizes, training.cameras)) for i in range(3)
+            training.frames * sum(size[i] * camera.megapixels for size, camera in zip(sizes, training.cameras, strict=True)) for i in range(3)
         ))
 
 

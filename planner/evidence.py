@@ -1,8 +1,8 @@
 """Measured runs → calibration and grades. Pure; deterministic; plain Python.
 
 Each scored run says how long a step took. The work term of planner.speed is multiplied by
-exp(vendor + gpu + policy + policy on this architecture), where NVIDIA is the reference vendor, and the launch overhead of each family by exp(launch); all are
-fitted together to the logarithm of the measured times with ridge penalties, so that a GPU or policy with few
+exp(vendor + gpu + policy + policy on this architecture), where NVIDIA is the reference vendor, and the launch
+overhead of each family by exp(launch); all are fitted together to the logarithm of the measured times with ridge penalties, so that a GPU or policy with few
 runs stays near the general efficiency. data/calibration.json holds the result for the bundled evidence.
 """
 
@@ -99,7 +99,7 @@ def scored(catalogue: Catalogue) -> list[Run]:
 
 def workload_of(run: Run, catalogue: Catalogue) -> Training:
     """The workload that a run was. Resolution and codec default to 640×480 AV1."""
-    from planner.workload import DEFAULT_NUM_WORKERS, Camera, Variant, Training
+    from planner.workload import DEFAULT_NUM_WORKERS, Camera, Training, Variant
 
     policy = catalogue.policies[run.policy]
     variant = Variant(

@@ -90,7 +90,7 @@ def _key_of(profile: Profile) -> Key:
 def _distance(have: Key, wanted: Key) -> int:
     """How unlike two variants are; what is trained changes the cost most, autocast least."""
     weights = (3, 2, 8, 1)
-    return sum(weight for weight, one, other in zip(weights, have, wanted) if one != other)
+    return sum(weight for weight, one, other in zip(weights, have, wanted, strict=True) if one != other)
 
 
 def _by_donor(catalogue: Catalogue, policy: Policy, cost: Cost, have: Key, wanted: Key) -> Cost:
@@ -204,7 +204,7 @@ def _at_cameras(policy: Policy, own: list[Profile], key: Key, cameras: tuple[Cam
     by_count: dict[Key, list[Profile]] = {}
     for profile in own:
         by_count.setdefault(_key_of(profile), []).append(profile)
-    richest = sorted(max(by_count.values(), key=len), key=units)
+    richest = sorted(max(by_count.values(), key=lambda group: len(group)), key=units)
 
     def at(read: Callable[[Profile], float]) -> float:
         points = [(units(p), read(p)) for p in here]

@@ -6,7 +6,7 @@ Flags and the tail after `--` are one request: a value given both ways must agre
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from planner import pasted
 from planner.errors import UsageError
@@ -75,7 +75,7 @@ def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = N
         dataset_bytes=dataset.bytes_on_disk if dataset else None,
         save_freq=_save_freq(tail),
         video_backend=tail.get("dataset.video_backend") or "torchcodec",
-        trainer_args=tail.args,
+        trainer_args=request.tail,
         pasted=tail.whole,
         launcher_gpus=_launcher_gpus(tail),
         environment=tail.environment,
@@ -92,7 +92,10 @@ def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 
-def _agree(flag: str, given: Any, argument: str, tailed: Any) -> Any:
+_T = TypeVar("_T", str, int)
+
+
+def _agree(flag: str, given: _T | None, argument: str, tailed: _T | None) -> _T | None:
     """One value said in two ways must be the same."""
     if given is not None and tailed is not None and given != tailed:
         raise UsageError("conflict", f"{flag} {given} and {argument}={tailed} after `--` disagree; give one of them")
@@ -205,7 +208,9 @@ def _autocast(policy: Policy, release: str, known: dict[str, object], dtype: str
         return tail.get("accelerator.mixed_precision") in ("bf16", "fp16")
     if "dtype" in known:
         return dtype == "bfloat16" and (tail.get("policy.dtype") is not None or known["dtype"] == "bfloat16")
-    return "use_amp" in known and bool(_value(known["use_amp"], tail.get("policy.use_amp"), "use_amp"))
+    if "use_amp" in known and _value(known["use_amp"], tail.get("policy.use_amp"), "use_amp"):
+        return True
+    return tail.mixed_precision in ("bf16", "fp16")
 
 
 def _accumulation(tail: Pasted, release: str) -> int:
@@ -312,6 +317,9 @@ def _length(request: Workload, tail: Pasted, frames: int | None, assumed: list[A
         assumed.append(Assumption("steps", f"{LEROBOT_STEPS} (lerobot-train's default)", "--steps"))
         return None, LEROBOT_STEPS
     if frames is None:
+        if request.dataset is not None:
+            raise UsageError("frames", f"how long is {request.dataset}? Datasets on the Hub are not read yet: "
+                             "add --episodes N or --frames N")
         raise UsageError("frames", "how much data? --episodes N, --frames N, --steps N, or --dataset with a local folder")
     if epochs is None:
         epochs = DEFAULT_EPOCHS

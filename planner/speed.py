@@ -13,14 +13,13 @@ beside the GPU: a step takes the longer of the two.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
 
 from planner.evidence import Calibration
 from planner.plans import Step, Term
 from planner.profiles import Cost
 from planner.records import Gpu, StartupRange
 from planner.units import Interval, point
-from planner.workload import Camera, Variant, Training
+from planner.workload import Camera, Training, Variant
 
 #: P10–P90 as ×/÷ of the GPU time, by grade: where the same GPU and variant was measured, scaled, or only modelled.
 SPREAD = {"measured": 1.3, "scaled": 1.7, "modelled": 2.0}
@@ -93,7 +92,8 @@ def estimate(
         update = parts.launch + parts.optimizer + raw * factor
         link = gpu.interconnect.value if gpu.interconnect else 12e9
         network = EXPOSED * 2 * (num_gpus - 1) / num_gpus * cost.gradient_bytes / link + STRAGGLER * update
-        terms.append(Term("gradient exchange", point(network), f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
+        terms.append(Term("gradient exchange", point(network),
+                          f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
     gpu_s = parts.launch + parts.optimizer + raw * factor + network
     grade, source = calibration.grade(training, gpu, num_gpus)
     spread = SPREAD[grade]
@@ -102,8 +102,8 @@ def estimate(
     wait = max(0.0, loader.p50 - gpu_s) if training.num_workers else loader.p50
     terms.append(Term("waiting for the loader", point(wait), "decode cost per camera ÷ workers that the cores can feed"))
     terms.append(Term("between steps", point(ITERATION_S), "logging, sampler, moving the batch"))
-    slower = max if training.num_workers else (lambda one, other: one + other)
-    seconds = Interval(*(slower(one, other) + ITERATION_S for one, other in zip(compute, loader)))
+    both = zip(compute, loader, strict=True)
+    seconds = Interval(*((max(one, other) if training.num_workers else one + other) + ITERATION_S for one, other in both))
     shares = {"compute": parts.optimizer + raw * factor, "launch": parts.launch, "network": network, "loader": wait}
     limiter = "loader" if wait > 0 and training.num_workers else max(shares, key=lambda name: shares[name])
     return Step(seconds, limiter, grade, tuple(terms), source, loader)

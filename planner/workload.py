@@ -90,7 +90,7 @@ class Training:
     dataset_bytes: int | None = None
     save_freq: int | None = None  # None: chosen from the length of the run
     video_backend: str = "torchcodec"
-    trainer_args: tuple[str, ...] = ()  # the user's own trainer arguments, byte for byte
+    trainer_args: tuple[str, ...] = ()  # what the user wrote after `--`, byte for byte
     pasted: bool = False  # trainer_args are a whole command, to be kept as it was
     launcher_gpus: int | None = None  # processes that a pasted launcher asked for
     environment: tuple[tuple[str, str], ...] = ()  # VAR=x in front of a pasted command
@@ -110,6 +110,3 @@ class Training:
 
     def with_batch(self, batch_size: int, gradient_accumulation: int = 1) -> Training:
         return replace(self, batch_size=batch_size, gradient_accumulation=gradient_accumulation)
-
-
-Workload = Training  # rename in progress

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
+
+import yaml
 
 from planner.plans import Estimate, Memory, Money, Step
 from planner.records import Base, Figure, Offer, Policy
@@ -81,3 +84,8 @@ def estimate(where: Offer | None = None, **fields: Any) -> Estimate:
         price_grade="measured", timeout_s=28_800, attempts=1, save_freq=2_500,
     )
     return Estimate(**(values | fields))
+
+
+def said(argv: Sequence[str], name: str) -> object:
+    """The value of `--name=…` as LeRobot reads it: as YAML."""
+    return yaml.safe_load(next(token.split("=", 1)[1] for token in argv if token.startswith(f"--{name}=")))

@@ -57,10 +57,7 @@ def test_edited_source_is_read_at_once(data: Path) -> None:
 
 
 def test_every_policy_type_is_there(bundled: Catalogue) -> None:
-    expected = (
-        "act diffusion vqbet tdmpc multi_task_dit smolvla pi0 pi05 pi0_fast xvla groot wall_x eo1 evo1 fastwam "
-        "molmoact2 vla_jepa lingbot_va gaussian_actor sac"
-    ).split()
+    expected = ["act", "diffusion", "vqbet", "tdmpc", "multi_task_dit", "smolvla", "pi0", "pi05", "pi0_fast", "xvla", "groot", "wall_x", "eo1", "evo1", "fastwam", "molmoact2", "vla_jepa", "lingbot_va", "gaussian_actor", "sac"]
     assert sorted(bundled.policies) == sorted(expected)
     assert len(bundled.groups) == 6
     assert {policy.group for policy in bundled.policies.values()} == set(bundled.groups)

@@ -18,8 +18,8 @@ _CHECKPOINTING = ("gradient_checkpointing", "use_gradient_checkpointing", "enabl
 def text(value: object) -> str:
     """A flag's value so that LeRobot, which reads values as YAML, gets exactly this.
 
-    Quotes appear only where YAML would change the text: `a # b` loses its end, `a: b` becomes a mapping, `[a` an error.
-    Line breaks alone bring no quotes; LeRobot folds them to blanks.
+    Quotes appear only where YAML would change the text: `a # b` loses its end, `a: b` becomes a mapping, `[a` an error, a
+    line break a blank.
     """
     import yaml
 
@@ -27,9 +27,8 @@ def text(value: object) -> str:
         return "true" if value else "false"
     if not isinstance(value, str):
         return str(value)
-    flat = " ".join(value.split())
     try:
-        plain = str(yaml.load(flat, getattr(yaml, "CSafeLoader", yaml.SafeLoader))) == flat
+        plain = str(yaml.load(value, getattr(yaml, "CSafeLoader", yaml.SafeLoader))) == value
     except (yaml.YAMLError, ValueError):
         plain = False
     return value if plain else json.dumps(value, ensure_ascii=False)

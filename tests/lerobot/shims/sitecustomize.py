@@ -31,7 +31,7 @@ class Torchvision(importlib.abc.MetaPathFinder):
                     " SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor"
                 )
                 torch._lerobot_tests_library = library  # lives as long as torch does
-        return None
+        return
 
     @staticmethod
     def _version():
