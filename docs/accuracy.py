@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -34,8 +33,12 @@ def _times() -> list[tuple[Run, float, float, float, str]]:
     return sorted(rows, key=lambda row: row[0].id)
 
 
+def _head(*names: str) -> list[str]:
+    return ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+
+
 def time() -> str:
-    lines = ["| run | policy | GPU | batch | measured s | predicted s (P10–P90) | off by | inside | grade |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = _head("run", "policy", "GPU", "batch", "measured s", "predicted s (P10–P90)", "off by", "inside", "grade")
     for run, low, middle, high, grade in _times():
         measured = run.update_s or 0.0
         count = f"{run.num_gpus} × " if (run.num_gpus or 1) > 1 else ""
@@ -58,10 +61,12 @@ def _peaks() -> list[tuple[Run, float]]:
 
 
 def memory() -> str:
-    lines = ["| run | policy | GPU | batch | cameras | measured GiB | computed GiB | off by |", "|---|---|---|---|---|---|---|---|"]
+    lines = _head("run", "policy", "GPU", "batch", "cameras", "measured GiB", "computed GiB", "off by")
     for run, predicted in _peaks():
         measured = (run.vram_bytes or 0) / GIB
-        lines.append(f"| {run.id} | {run.policy} | {run.gpu} | {run.batch_size} | {run.cameras} | {measured:.2f} | {predicted:.2f} | {predicted / measured - 1:+.0%} |")
+        lines.append(
+            f"| {run.id} | {run.policy} | {run.gpu} | {run.batch_size} | {run.cameras} | {measured:.2f} | {predicted:.2f} "
+            f"| {predicted / measured - 1:+.0%} |")
     return "\n".join(lines)
 
 
@@ -73,14 +78,16 @@ def summary() -> str:
     return "\n".join([
         f"- Step time, {len(times)} runs, each predicted with its source left out: off by {median(errors):.0%} in the median, "
         f"{errors[int(0.9 * len(errors))]:.0%} at the 90th percentile; {inside} of {len(times)} inside P10–P90.",
-        f"- Peak memory, {len(peaks)} runs: off by {median(peaks):.0%} in the median, {peaks[int(0.9 * len(peaks))]:.0%} at the 90th percentile.",
+        f"- Peak memory, {len(peaks)} runs: off by {median(peaks):.0%} in the median, "
+        f"{peaks[int(0.9 * len(peaks))]:.0%} at the 90th percentile.",
     ])
 
 
 def _row(policy: str, gpu: str, batch: int, *tail: str, count: int = 1, frames: int = 45_000) -> Estimate:
-    request = Workload(policy=policy, frames=frames, epochs=5.0, batch_size=batch, cameras=("2x640x480",), lerobot_version="0.6.1", tail=tail)
+    request = Workload(
+        policy=policy, frames=frames, epochs=5.0, batch_size=batch, cameras=("2x640x480",), lerobot_version="0.6.1", tail=tail)
     rented = any(offer.gpu == gpu for offer in CATALOGUE.offers)
-    rows = plan(request, replace(Search(), gpus=(gpu,), num_gpus=count, targets=() if rented else ("local",))).estimates
+    rows = plan(request, Search()._replace(gpus=(gpu,), num_gpus=count, targets=() if rented else ("local",))).estimates
     return min(rows, key=lambda row: row.wall_clock.p50)
 
 
@@ -102,7 +109,7 @@ _GUIDE = (
 
 
 def guide() -> str:
-    lines = ["| row of the guide (5 epochs of 45,000 frames) | guide, h | plan, h (P10–P90) | agree |", "|---|---|---|---|"]
+    lines = _head("row of the guide (5 epochs of 45,000 frames)", "guide, h", "plan, h (P10–P90)", "agree")
     for name, (low, high), arguments, count in _GUIDE:
         row = _row(*arguments, count=count)  # type: ignore[arg-type]
         hours = [seconds / 3600 for seconds in row.wall_clock]

@@ -36,7 +36,8 @@ def sample() -> str:
 
 
 def options() -> str:
-    return "\n\n".join(f"## `plan{''.join(' ' + word for word in command)}`\n\n" + block(plan(*command, "--help", columns=100)) for command in COMMANDS)
+    titles = (("`" + " ".join(("plan", *command)) + "`", plan(*command, "--help", columns=100)) for command in COMMANDS)
+    return "\n\n".join(f"## {title}\n\n{block(text)}" for title, text in titles)
 
 
 def schema() -> str:
@@ -75,7 +76,7 @@ def _accuracy() -> dict[str, Callable[[], str]]:
     sys.path.insert(0, str(DOCS))
     import accuracy
 
-    return {"memory": accuracy.memory, "time": accuracy.time, "summary": accuracy.summary, "guide": accuracy.guide, "unscored": accuracy.unscored}
+    return {name: getattr(accuracy, name) for name in ("memory", "time", "summary", "guide", "unscored")}
 
 
 BLOCKS: dict[str, Callable[[], str]] = {"sample": sample, "options": options, "schema": schema, **_accuracy()}

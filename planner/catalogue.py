@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from planner.errors import UsageError
@@ -21,8 +20,7 @@ from planner.records import Base, Figure, Gpu, Offer, Policy, Profile, Run, Sour
 COMPILED = "catalogue.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(NamedTuple):
     """Everything the estimates are made from."""
 
     sources: dict[str, Source]
@@ -73,7 +71,7 @@ def _yaml_files(folder: Path) -> list[Path]:
 
 
 def _build(data: Path, user: Path | None) -> Catalogue:
-    from planner import entries, yamlfile
+    from planner import entries, fields, yamlfile
 
     class Layer:
         """One file and the user's file of the same name over it."""
@@ -108,7 +106,7 @@ def _build(data: Path, user: Path | None) -> Catalogue:
     _only(layer.own, ("groups", "policies"), layer.own_file)
     groups = {}
     for file, name, value, _ in layer.section("groups"):
-        entry = entries.Entry(file, name, value)
+        entry = fields.Entry(file, name, value)
         groups[name] = entry.text("title")
         entry.done()
     policies = {name: entries.policy(file, name, value, sources) for file, name, value, _ in layer.section("policies")}
@@ -213,9 +211,9 @@ def compile_text(data: Path) -> str:
     catalogue = _build(data, None)
     plain: dict[str, Any] = {"hashes": _hashes(data)}
     for section in ("sources", "gpus", "policies", "targets"):
-        plain[section] = [astuple(record) for record in getattr(catalogue, section).values()]
+        plain[section] = list(getattr(catalogue, section).values())
     for section in ("offers", "profiles", "runs"):
-        plain[section] = [astuple(record) for record in getattr(catalogue, section)]
+        plain[section] = list(getattr(catalogue, section))
     plain["groups"], plain["aliases"] = catalogue.groups, catalogue.aliases
     rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, default=str, ensure_ascii=False)}" for key, value in plain.items())
     return "{" + rows + "}\n"
@@ -246,19 +244,23 @@ def _figure(row: Any) -> Any:
     return None if row is None else Figure(*row)
 
 
+_GPU_FIGURES = ("memory_bytes", "usable_bytes", "bandwidth", "fp32", "tf32", "fp16", "bf16", "watts", "interconnect")
+
+
 def _gpu(row: list[Any]) -> Gpu:
-    figures = [_figure(value) for value in (*row[4:11], *row[12:14])]
-    return Gpu(*row[:4], *figures[:7], row[11], *figures[7:], row[14])
+    gpu = dict(zip(Gpu._fields, row, strict=True))
+    for name in _GPU_FIGURES:
+        gpu[name] = _figure(gpu[name])
+    return Gpu(**gpu)
 
 
 def _offer(row: list[Any]) -> Offer:
-    usd = None if row[7] is None else Decimal(row[7])
-    parts = tuple((name, Decimal(part)) for name, part in row[11])
-    return Offer(*row[:7], usd, *row[8:11], parts)
+    offer = Offer(*row[:-1])  # the parts of the price follow from the workload
+    return offer if offer.usd_per_hour is None else offer._replace(usd_per_hour=Decimal(offer.usd_per_hour))
 
 
 def _policy(row: list[Any]) -> Policy:
-    policy = dict(zip(Policy.__dataclass_fields__, row, strict=True))
+    policy = dict(zip(Policy._fields, row, strict=True))
     policy["releases"], policy["required"] = tuple(policy["releases"]), tuple(policy["required"])
     policy["batch_size"] = Figure(*policy["batch_size"])
     if policy["base"] is not None:
@@ -270,7 +272,7 @@ def _policy(row: list[Any]) -> Policy:
 
 
 def _rules(row: list[Any]) -> TargetRules:
-    rules = dict(zip(TargetRules.__dataclass_fields__, row, strict=True))
+    rules = dict(zip(TargetRules._fields, row, strict=True))
     for name in ("usd_per_core_hour", "usd_per_gib_hour", "egress_usd_per_gib"):
         rules[name] = _figure(rules[name])
     for name in ("startup", "bandwidth"):

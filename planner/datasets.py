@@ -12,9 +12,8 @@ import os
 import re
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from planner.errors import UsageError
 from planner.workload import Camera
@@ -30,8 +29,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
 _CHANNELS = (1, 3, 4)  # grey or depth, RGB, RGBA
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(NamedTuple):
     """What a dataset's `meta/info.json` says."""
 
     name: str  # "owner/name" inside LeRobot's own cache, else the folder's name

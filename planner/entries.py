@@ -1,155 +1,13 @@
-"""From plain YAML data to checked records: every field read by name, with its unit, and nothing left over.
-
-A mistake is one line: file, entry, field, and what was expected.
-"""
+"""From plain YAML data to checked records, one function a kind of entry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from planner.errors import UsageError
-from planner.records import Base, Figure, Gpu, Offer, Policy, Run, Source, StartupRange, TargetRules
+from planner.fields import Entry, spread
+from planner.records import Base, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
 from planner.units import parse_quantity
-
-REQUIRED: Any = object()
-
-
-class Entry:
-    """One mapping of a file. Reading a field takes it; `done()` refuses what nobody asked for."""
-
-    def __init__(self, file: str, name: str, data: Any, sources: dict[str, Source] | None = None) -> None:
-        self.file, self.name, self.sources = file, name, sources
-        if not isinstance(data, dict):
-            raise UsageError("catalogue", f"{file}: {name}: expected a mapping of fields, got {_kind(data)}")
-        self.data = dict(data)
-        self.known: list[str] = []
-
-    def fail(self, field: str, expected: str) -> UsageError:
-        return UsageError("catalogue", f"{self.file}: {self.name}: {field}: {expected}")
-
-    def take(self, field: str, default: Any = REQUIRED) -> Any:
-        self.known.append(field)
-        if field in self.data:
-            return self.data.pop(field)
-        if default is REQUIRED:
-            raise self.fail(field, "is missing")
-        return default
-
-    def done(self) -> None:
-        for field in self.data:
-            from difflib import get_close_matches
-
-            near = get_close_matches(str(field), self.known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(self.known)}"
-            raise self.fail(str(field), f"unknown field; {hint}")
-
-    def text(self, field: str, default: Any = REQUIRED) -> Any:
-        value = self.take(field, default)
-        if value is None and default is not REQUIRED:
-            return default
-        if value is not default and not isinstance(value, str):
-            raise self.fail(field, f"expected text, got {value!r}")
-        return value
-
-    def date(self, field: str) -> str:
-        """An ISO date, a year, or a word such as `undated`."""
-        value = self.take(field)
-        text = value.isoformat() if hasattr(value, "isoformat") else str(value) if value is not None else ""
-        if not text:
-            raise self.fail(field, "expected a date such as 2026-10-08")
-        return text
-
-    def choice(self, field: str, allowed: Iterable[str], default: Any = REQUIRED) -> Any:
-        value = self.take(field, default)
-        if value is not default and value not in allowed:
-            raise self.fail(field, f"expected one of {', '.join(allowed)}, got {value!r}")
-        return value
-
-    def flag(self, field: str, default: Any = REQUIRED) -> Any:
-        value = self.take(field, default)
-        if value is None and default is not REQUIRED:
-            return default
-        if value is not default and not isinstance(value, bool):
-            raise self.fail(field, f"expected true or false, got {value!r}")
-        return value
-
-    def number(self, field: str, default: Any = REQUIRED, whole: bool = False, least: float = 0) -> Any:
-        value = self.take(field, default)
-        if value is default and default is not REQUIRED:
-            return value
-        if value is None and default is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not least <= value < 1e15:
-            raise self.fail(field, f"expected a {'whole ' if whole else ''}number of at least {least:g}, got {value!r}")
-        return value
-
-    def quantity(self, field: str, dimension: str, default: Any = REQUIRED) -> Any:
-        """A number with its unit, in base units."""
-        value = self.take(field, default)
-        if value is None and default is not REQUIRED:
-            return default
-        try:
-            number = parse_quantity(value, dimension)
-        except ValueError as error:
-            raise self.fail(field, str(error)) from None
-        if number < 0:
-            raise self.fail(field, f"expected at least 0, got {value!r}")
-        return number
-
-    def figure(self, field: str, dimension: str | None, default: Any = REQUIRED) -> Any:
-        """A number with unit (or a bare count where dimension is None), source and date."""
-        value = self.take(field, default)
-        if value is None and default is not REQUIRED:
-            return default
-        inner = Entry(self.file, f"{self.name}: {field}", value, self.sources)
-        number = inner.number("value") if dimension is None else inner.quantity("value", dimension)
-        result = Figure(number, *inner.origin())
-        inner.done()
-        return result
-
-    def origin(self) -> tuple[str, str]:
-        """(source id, date) of this mapping; the date defaults to the source's own."""
-        source = self.text("source")
-        if self.sources is not None and source not in self.sources:
-            raise self.fail("source", f"{source!r} is not in sources.yaml")
-        if "as_of" in self.data or self.sources is None:
-            return source, self.date("as_of")
-        self.known.append("as_of")
-        return source, self.sources[source].as_of
-
-    def names(self, field: str, default: Any = REQUIRED) -> tuple[str, ...]:
-        value = self.take(field, default)
-        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise self.fail(field, f"expected a list of texts, got {value!r}")
-        return tuple(value)
-
-    def mapping(self, field: str, default: Any = REQUIRED) -> dict[str, Any]:
-        value = self.take(field, default)
-        if not isinstance(value, dict):
-            raise self.fail(field, f"expected a mapping, got {_kind(value)}")
-        return value
-
-    def spread(self, field: str, dimension: str) -> StartupRange:
-        """{p10, p50, p90, source} of one quantity."""
-        inner = Entry(self.file, f"{self.name}: {field}", self.take(field), self.sources)
-        return _spread(inner, dimension)
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else type(value).__name__
-
-
-def _spread(inner: Entry, dimension: str | None) -> StartupRange:
-    read = (lambda name: inner.number(name)) if dimension is None else (lambda name: inner.quantity(name, dimension))
-    p10, p50, p90 = read("p10"), read("p50"), read("p90")
-    if not p10 <= p50 <= p90:
-        raise inner.fail("p50", "expected p10 ≤ p50 ≤ p90")
-    source = inner.origin()[0]
-    inner.done()
-    return StartupRange(p10, p50, p90, source)
 
 
 def source(file: str, name: str, data: Any) -> Source:
@@ -200,12 +58,14 @@ def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Sourc
         max_timeout_s=_seconds(limits["max_timeout"]),
         startup_limit_s=_seconds(limits["startup_limit"]),
         bills_scheduling=rule.flag("bills_scheduling"),
+        output=rule.choice("output", ("hub", "volume", "folder")),
+        fresh_disk=rule.flag("fresh_disk"),
         usd_per_core_hour=rule.figure("cpu_price", "USD/core-h", None),
         usd_per_gib_hour=rule.figure("memory_price", "USD/GiB-h", None),
         egress_usd_per_gib=rule.figure("egress_price", "USD/GiB", None),
         startup={name: startup.spread(name, "s") for name in list(startup.data)},
         bandwidth={name: bandwidth.spread(name, "bytes/s") for name in list(bandwidth.data)},
-        decode_kappa=_spread(Entry(file, "cpu_kappa", top.take("cpu_kappa"), sources), None),
+        decode_kappa=spread(Entry(file, "cpu_kappa", top.take("cpu_kappa"), sources), None),
         unbounded=rule.names("unbounded", ()),
         notes=rule.text("notes", ""),
     )
@@ -248,11 +108,12 @@ def offers(file: str, target: str, name: str, data: Any, sources: dict[str, Sour
         target=target, flavor=name, gpu=entry.text("gpu"), num_gpus=1, vcpus=entry.number("vcpus", None),
         ram_bytes=_whole(entry.quantity("ram", "bytes", None)), disk_bytes=_whole(entry.quantity("disk", "bytes", None)),
         usd_per_hour=price, price_source=price_source, price_as_of=as_of, price_method=method,
+        per_gpu=per_gpu,
     )
     entry.text("notes", "")
     entry.done()
     return [
-        replace(first, num_gpus=count, usd_per_hour=price * count if price is not None and per_gpu else price) for count in counts
+        first._replace(num_gpus=count, usd_per_hour=price * count if price is not None and per_gpu else price) for count in counts
     ]
 
 
@@ -310,6 +171,7 @@ def policy(file: str, name: str, data: Any, sources: dict[str, Source]) -> Polic
         required=entry.names("required", ()),
         trained_by=tuple(trained_by),
         downloads=tuple(downloads),
+        trainer=entry.text("trainer", "lerobot-train"),
         notes=entry.text("notes", ""),
     )
     entry.done()

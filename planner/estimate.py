@@ -5,9 +5,9 @@ Wall-clock is queue + start-up + training + checkpoints + final push. Dollars ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from decimal import ROUND_UP, Decimal
 from math import ceil
+from typing import NamedTuple
 
 from planner import memory, speed
 from planner.catalogue import Catalogue
@@ -15,7 +15,7 @@ from planner.evidence import Calibration
 from planner.plans import Estimate, Memory, Money, Step, Term
 from planner.prices import host_ram_bytes
 from planner.profiles import Cost, cost_of
-from planner.records import Gpu, Offer, StartupRange, TargetRules
+from planner.records import Gpu, Offer, Run, StartupRange, TargetRules
 from planner.units import GB, Interval, point, total
 from planner.workload import Training
 
@@ -30,8 +30,7 @@ _LARGE_BANDWIDTH = 1.2e12
 _CENT = Decimal("0.000001")
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(NamedTuple):
     """What does not depend on the price: one (GPU, count, vCPUs, RAM) is worked out once and then priced."""
 
     memory: Memory
@@ -44,7 +43,7 @@ class Estimator:
     def __init__(self, catalogue: Catalogue, calibration: Calibration) -> None:
         self.catalogue = catalogue
         self.calibration = calibration
-        self.sized = tuple(run for run in catalogue.runs if run.scored and run.vram_bytes)
+        self._sized: dict[tuple[object, ...], tuple[Run, ...]] = {}
         self._grounds: dict[tuple[object, ...], Ground] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
 
@@ -53,6 +52,12 @@ class Estimator:
         if key not in self._costs:
             self._costs[key] = cost_of(self.catalogue, training.policy, training.variant, training.cameras)
         return self._costs[key]
+
+    def sized(self, training: Training) -> tuple[Run, ...]:
+        key = (training.policy.id, training.variant)
+        if key not in self._sized:
+            self._sized[key] = memory.measured(self.catalogue.runs, training)
+        return self._sized[key]
 
     def ground(self, training: Training, offer: Offer) -> Ground:
         kappa = self.catalogue.targets[offer.target].decode_kappa
@@ -63,7 +68,7 @@ class Estimator:
         if key not in self._grounds:
             gpu, cost, count = self.gpu(offer), self.cost(training), max(1, offer.num_gpus)
             self._grounds[key] = Ground(
-                memory.estimate(training, gpu, count, cost, self.sized),
+                memory.estimate(training, gpu, count, cost, self.sized(training)),
                 speed.estimate(training, gpu, count, offer.vcpus, cost, self.calibration, kappa),
             )
         return self._grounds[key]
@@ -72,7 +77,7 @@ class Estimator:
         return self.catalogue.gpus[offer.gpu]
 
     def largest_batch(self, training: Training, offer: Offer) -> int:
-        return memory.largest_batch(training, self.gpu(offer), max(1, offer.num_gpus), self.cost(training), self.sized)
+        return memory.largest_batch(training, self.gpu(offer), max(1, offer.num_gpus), self.cost(training), self.sized(training))
 
     def estimate(
         self, training: Training, offer: Offer, timeout_s: int | None = None, attempts: int | None = None,
@@ -89,19 +94,14 @@ class Estimator:
         startup = self._startup(training, offer, rules, cost, ground.step)
         train = ground.step.seconds.times(steps)
         saved = _transfer(rules.bandwidth["checkpoint"], cost.checkpoint_bytes)
-        pushed = _transfer(rules.bandwidth["push"], cost.weight_bytes)
         terms = [
             *startup,
             Term("training", train, f"{steps} steps × {ground.step.seconds.p50:.4g} s"),
             Term("checkpoints", Interval(*(count * (0.5 + part) for part in saved)), rules.bandwidth["checkpoint"].source,
                  f"{count} × {cost.checkpoint_bytes / GB:.2f} GB"),
         ]
-        if offer.target == "hf":
-            name = "pushing checkpoints and the model" if training.lerobot != "0.4.4" else "pushing the model"
-            times = count if training.lerobot != "0.4.4" else 1
-            fixed = rules.startup["push_fixed"]
-            terms.append(Term(name, Interval(*(times * (wait + sent) for wait, sent in zip(_interval(fixed), pushed, strict=True))), rules.bandwidth["push"].source,
-                              f"{times} × {cost.weight_bytes / GB:.2f} GB"))
+        if rules.output == "hub":
+            terms.append(_push(training, rules, cost, count))
         wall = total([term.value for term in terms])
         billed = [term for term in terms if rules.bills_scheduling or term.name not in ("queue", "image build")]
         running = total([term.value for term in billed])
@@ -135,9 +135,9 @@ class Estimator:
                 terms.append(Term(name, _interval(rules.startup[key]), rules.startup[key].source))
         weights, data = training.policy.download_bytes, self.dataset_bytes(training)
         download = rules.bandwidth["download"]
-        if weights and offer.target != "local":
+        if weights and rules.fresh_disk:
             terms.append(Term("weights download", _transfer(download, weights), download.source, f"{weights / GB:.2f} GB"))
-        if data is not None and offer.target != "local":
+        if data is not None and rules.fresh_disk:
             terms.append(Term("dataset download", Interval(data.p10 / download.p90, data.p50 / download.p50, data.p90 / download.p10),
                               download.source, f"about {data.p50 / GB:.2f} GB"))
         terms.append(Term("dataset and policy set-up", _interval(rules.startup["setup"]), rules.startup["setup"].source))
@@ -155,10 +155,10 @@ class Estimator:
             return point(training.dataset_bytes)
         if training.frames is None or not training.cameras:
             return None
-        sizes = [IMAGE_BYTES_PER_MPX if camera.codec == "png" else VIDEO_BYTES_PER_MPX for camera in training.cameras]
-        return Interval(*(
-            training.frames * sum(size[i] * camera.megapixels for size, camera in zip(sizes, training.cameras, strict=True)) for i in range(3)
-        ))
+        video = sum(camera.megapixels for camera in training.cameras if camera.codec != "png")
+        image = sum(camera.megapixels for camera in training.cameras if camera.codec == "png")
+        both = zip(VIDEO_BYTES_PER_MPX, IMAGE_BYTES_PER_MPX, strict=True)
+        return Interval(*(training.frames * (video * one + image * other) for one, other in both))
 
 
 def save_freq(steps: int, step_s: float) -> int:
@@ -175,6 +175,15 @@ def _interval(term: StartupRange) -> Interval:
 
 def _transfer(bandwidth: StartupRange, size: float) -> Interval:
     return Interval(size / bandwidth.p90, size / bandwidth.p50, size / bandwidth.p10)
+
+
+def _push(training: Training, rules: TargetRules, cost: Cost, checkpoints: int) -> Term:
+    """Sending results to the Hub: every checkpoint where the release can, else the final model."""
+    times = 1 if training.lerobot == "0.4.4" else checkpoints
+    name = "pushing the model" if times == 1 else "pushing checkpoints and the model"
+    parts = zip(_interval(rules.startup["push_fixed"]), _transfer(rules.bandwidth["push"], cost.weight_bytes), strict=True)
+    return Term(name, Interval(*(times * (wait + sent) for wait, sent in parts)), rules.bandwidth["push"].source,
+                f"{times} × {cost.weight_bytes / GB:.2f} GB")
 
 
 def _bound(p90_s: float, rules: TargetRules, timeout_s: int | None, attempts: int | None) -> tuple[int, int]:
@@ -209,7 +218,7 @@ def _price(estimate: Estimate, billed: list[Term], rules: TargetRules, max_cost:
         timeout = max(0, min(timeout, affordable - affordable % unit - limit))
     worst = (dollars(limit + timeout) * estimate.attempts).quantize(_CENT, ROUND_UP)
     formula = f"({limit} s start-up + {timeout} s timeout) × {estimate.attempts} attempt{'s' if estimate.attempts > 1 else ''} × ${rate}/h"
-    return replace(
-        estimate, usd=money, usd_terms=tuple(terms), usd_max=worst, usd_max_formula=formula, timeout_s=timeout,
+    return estimate._replace(
+        usd=money, usd_terms=tuple(terms), usd_max=worst, usd_max_formula=formula, timeout_s=timeout,
         price_grade="given" if estimate.offer.price_method == "user" else "measured",
     )

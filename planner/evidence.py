@@ -2,17 +2,17 @@
 
 Each scored run says how long a step took. The work term of planner.speed is multiplied by
 exp(vendor + gpu + policy + policy on this architecture), where NVIDIA is the reference vendor, and the launch
-overhead of each family by exp(launch); all are fitted together to the logarithm of the measured times with ridge penalties, so that a GPU or policy with few
-runs stays near the general efficiency. data/calibration.json holds the result for the bundled evidence.
+overhead of each family by exp(launch). All are fitted together to the logarithm of the measured times with ridge
+penalties, so that a GPU or policy with few runs stays near the general efficiency. data/calibration.json holds the
+result for the bundled evidence.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from math import exp, log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from planner.records import Gpu, Policy, Run
 
@@ -29,11 +29,10 @@ _WEIGHT = {"high": 1.0, "medium": 0.5, "low": 0.2}
 _SWEEPS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(NamedTuple):
     """Corrections as logarithms, and which (policy, GPU) pairs were measured."""
 
-    corrections: dict[str, float] = field(default_factory=dict)  # "gpu:h100", "policy:act", "pair:act@Hopper", "launch:cnn"
+    corrections: dict[str, float]  # "gpu:h100", "policy:act", "pair:act@Hopper", "launch:cnn"
     timed: tuple[Run, ...] = ()
 
     def launch(self, policy: Policy) -> float:
@@ -75,8 +74,7 @@ def _work_names(policy: str, gpu: Gpu) -> tuple[str, ...]:
     return names if gpu.vendor == "nvidia" else (f"vendor:{gpu.vendor}", *names)
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
+class _Point(NamedTuple):
     """One run, reduced to what the fit needs."""
 
     measured: float

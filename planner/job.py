@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """Where the results go, so that they survive the machine."""
 
     kind: str  # hub, volume, folder
     where: str  # repository id, path under a volume's mount, or local folder
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(NamedTuple):
     """A provider's volume, by name, and where the container sees it."""
 
     name: str
     mount: str
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One run on one offer. `argv` reaches the trainer as data: nothing in it is ever read by a shell."""
 
     name: str

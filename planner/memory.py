@@ -28,7 +28,7 @@ SPREAD = {"measured": (0.97, 1.03), "scaled": (0.97, 1.04), "profile": (0.95, 1.
 
 
 def estimate(training: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> Memory:
-    """Peak on each of `num_gpus` GPUs at the workload's batch size. `runs` are those that measured memory."""
+    """Peak on each of `num_gpus` GPUs at the workload's batch size. `runs` are those of measured()."""
     grade, spread, source = _grade(training, gpu, cost, runs)
     gradients = cost.gradient_bytes
     computed = cost.peak_bytes(training.batch_size)
@@ -58,6 +58,11 @@ def estimate(training: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tupl
     )
 
 
+def measured(runs: tuple[Run, ...], training: Training) -> tuple[Run, ...]:
+    """The runs that measured the memory of this variant."""
+    return tuple(run for run in runs if run.scored and run.vram_bytes and matches(run, training))
+
+
 def largest_batch(training: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs: tuple[Run, ...]) -> int:
     """The largest batch per GPU that fits; 0 when not even one sample does."""
 
@@ -67,8 +72,10 @@ def largest_batch(training: Training, gpu: Gpu, num_gpus: int, cost: Cost, runs:
     one = estimate(training.with_batch(1, training.gradient_accumulation), gpu, num_gpus, cost, runs)
     if not one.fits:
         return 0
-    # the peak is linear in the batch: take the line's answer, and put the rounding right
-    room = one.usable_bytes / one.needed_bytes * one.peak.p50
+    # needed is linear in the batch above the floor: take the line's answer, and put the rounding right
+    context = 0 if gpu.vendor in ("apple", "cpu") else CONTEXT_BYTES
+    beside = one.peak.p50 - cost.peak_bytes(1)
+    room = (one.usable_bytes - context) / (1 + SLACK) * one.peak.p50 / one.peak.p90 - beside
     batch = max(1, floor((room - cost.a_bytes) / cost.b_bytes)) if cost.b_bytes else 1
     while not fits(batch):
         batch -= 1
@@ -90,12 +97,11 @@ def _driver(cost: Cost, batch: int) -> str:
 
 
 def _grade(training: Training, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
-    seen = [run for run in runs if matches(run, training)]
-    here = next((run for run in seen if run.gpu == gpu.id and _same_cameras(run, training.cameras)), None)
+    here = next((run for run in runs if run.gpu == gpu.id and _same_cameras(run, training.cameras)), None)
     if here is not None:
         return "measured", SPREAD["measured"], f"{here.id}: {here.source}"
-    if seen:
-        return "scaled", SPREAD["scaled"], f"{seen[0].id}: {seen[0].source}"
+    if runs:
+        return "scaled", SPREAD["scaled"], f"{runs[0].id}: {runs[0].source}"
     return "modelled", SPREAD[cost.basis], {"profile": "no run of this variant is known", "near": "variant not profiled",
                                             "analogy": "policy not profiled"}[cost.basis]
 

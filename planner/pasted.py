@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.errors import UsageError
 
@@ -105,8 +105,7 @@ def integers(name: str, text: str) -> tuple[int, ...]:
     return tuple(items)
 
 
-@dataclass(frozen=True, slots=True)
-class Pasted:
+class Pasted(NamedTuple):
     """A tail, taken apart. `args` are the trainer's own arguments, byte for byte."""
 
     args: tuple[str, ...] = ()

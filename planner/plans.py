@@ -5,8 +5,8 @@ Times are seconds, memory bytes, money Decimal dollars. An unknown is None.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from planner.records import Offer
 from planner.units import Interval
@@ -16,8 +16,7 @@ from planner.workload import Training
 GRADES = ("measured", "scaled", "modelled", "given")
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """One addend of a sum, as `plan explain` shows it."""
 
     name: str
@@ -26,8 +25,7 @@ class Term:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """Peak bytes on one GPU. `peak` is what the framework allocates; `needed` adds context and slack to its P90."""
 
     peak: Interval
@@ -42,8 +40,7 @@ class Memory:
         return self.needed_bytes <= self.usable_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """Seconds per iteration: the GPU's work or the loader's, whichever is slower, and what both share."""
 
     seconds: Interval
@@ -54,8 +51,7 @@ class Step:
     loader: Interval  # seconds that the loader alone needs for one batch
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(NamedTuple):
     """Dollars, P10–P50–P90."""
 
     p10: Decimal
@@ -63,8 +59,7 @@ class Money:
     p90: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Instead:
+class Instead(NamedTuple):
     """What would fit where the asked batch does not: the largest batch, its price, and what it changes."""
 
     batch_size: int
@@ -75,8 +70,7 @@ class Instead:
     text: str  # e.g. "batch 32 fits: --batch-size 32 (effective batch shrinks from 64)"
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """One workload on one offer."""
 
     offer: Offer
@@ -110,8 +104,7 @@ class Estimate:
         return self.offer.id
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """The price list of one target that a plan used."""
 
     target: str
@@ -120,8 +113,7 @@ class Price:
     method: str  # bundled, live, user
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """The row to take and the one-sentence reason."""
 
     id: str
@@ -130,8 +122,7 @@ class Recommendation:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """All estimates of a workload, ranked, one recommended."""
 
     kind: str

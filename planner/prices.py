@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from math import ceil
 
@@ -45,17 +44,17 @@ def _priced(offer: Offer, catalogue: Catalogue, training: Training) -> Offer:
     gpu = f"{offer.num_gpus} × {catalogue.gpus[offer.gpu].name}" if offer.num_gpus else offer.flavor
     if rules.usd_per_core_hour is None or rules.usd_per_gib_hour is None:
         parts = ((gpu, offer.usd_per_hour),) if offer.usd_per_hour is not None else ()
-        return replace(offer, price_parts=parts)
+        return offer._replace(price_parts=parts)
     cores = requested_cores(training, offer.num_gpus)
     ram = requested_ram_bytes(training, offer.num_gpus)
     extra = (
         (f"{cores} CPU cores", _decimal(rules.usd_per_core_hour.value) * cores),
         (f"{ram // GIB} GiB of memory", _decimal(rules.usd_per_gib_hour.value) * (ram // GIB)),
     )
-    placed = replace(offer, vcpus=2.0 * cores, ram_bytes=ram)
+    placed = offer._replace(vcpus=2.0 * cores, ram_bytes=ram)
     if offer.usd_per_hour is None:
         return placed
-    return replace(placed, usd_per_hour=offer.usd_per_hour + sum(usd for _, usd in extra), price_parts=((gpu, offer.usd_per_hour), *extra))
+    return placed._replace(usd_per_hour=offer.usd_per_hour + sum(usd for _, usd in extra), price_parts=((gpu, offer.usd_per_hour), *extra))
 
 
 def _decimal(value: float) -> Decimal:

@@ -8,7 +8,7 @@ makes in a sibling policy, and says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from planner.catalogue import Catalogue
 from planner.records import Policy, Profile
@@ -25,8 +25,7 @@ COMPILED_ACTIVATIONS = 0.75
 _EXACT, _NEAR, _ANALOGY = "profile", "near", "analogy"
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """Cost of a variant on a camera set. Peak bytes at a batch: max(floor, a + b·batch)."""
 
     floor_bytes: float
@@ -58,7 +57,7 @@ def cost_of(catalogue: Catalogue, policy: Policy, variant: Variant, cameras: tup
     cost = _eager(catalogue, policy, variant, cameras)
     if not variant.compiled:
         return cost
-    return replace(cost, b_bytes=cost.b_bytes * COMPILED_ACTIVATIONS, basis=_NEAR if cost.basis == _EXACT else cost.basis,
+    return cost._replace(b_bytes=cost.b_bytes * COMPILED_ACTIVATIONS, basis=_NEAR if cost.basis == _EXACT else cost.basis,
                    source=f"{cost.source}; activations × {COMPILED_ACTIVATIONS} for torch.compile")
 
 
@@ -116,7 +115,7 @@ def _by_donor(catalogue: Catalogue, policy: Policy, cost: Cost, have: Key, wante
                 note += f", {_label(changed)} as in {name}"
                 break
         current = changed
-    return replace(cost, basis=_NEAR, source=f"{cost.source}; {note}")
+    return cost._replace(basis=_NEAR, source=f"{cost.source}; {note}")
 
 
 def _bases(current: Key, changed: Key, position: int) -> list[tuple[Key, Key]]:
@@ -145,8 +144,7 @@ def _scale(cost: Cost, before: Profile, after: Profile) -> Cost:
     def ratio(read: Callable[[Profile], float]) -> float:
         return read(after) / read(before) if read(before) else 1.0
 
-    return replace(
-        cost,
+    return cost._replace(
         floor_bytes=cost.floor_bytes * ratio(lambda p: p.floor_bytes),
         a_bytes=cost.a_bytes * ratio(lambda p: p.a_bytes),
         b_bytes=cost.b_bytes * ratio(lambda p: p.b_bytes),
@@ -166,16 +164,14 @@ def _by_analogy(catalogue: Catalogue, policy: Policy, variant: Variant, cameras:
     like = Variant(
         str(analogy["dtype"]), bool(analogy["gradient_checkpointing"]), str(analogy["trained"]), int(str(analogy["lora_rank"])))
     if variant != default:  # a change from the policy's own default is the same change from the sibling's
-        like = replace(
-            like,
+        like = like._replace(
             dtype=variant.dtype if variant.dtype != default.dtype else like.dtype,
             gradient_checkpointing=variant.gradient_checkpointing or like.gradient_checkpointing,
             trained=variant.trained if variant.trained != default.trained else like.trained,
             lora_rank=variant.lora_rank or like.lora_rank,
         )
     cost = _eager(catalogue, sibling, like, cameras)
-    return replace(
-        cost,
+    return cost._replace(
         floor_bytes=cost.floor_bytes * memory, a_bytes=cost.a_bytes * memory, b_bytes=cost.b_bytes * memory,
         weight_bytes=cost.weight_bytes * memory, flops=cost.flops * work, activation_bytes=cost.activation_bytes * memory,
         params=int(policy.sizes["params"].value) if "params" in policy.sizes else int(cost.params * memory),
@@ -204,7 +200,8 @@ def _at_cameras(policy: Policy, own: list[Profile], key: Key, cameras: tuple[Cam
     by_count: dict[Key, list[Profile]] = {}
     for profile in own:
         by_count.setdefault(_key_of(profile), []).append(profile)
-    richest = sorted(max(by_count.values(), key=lambda group: len(group)), key=units)
+    most = max(len(group) for group in by_count.values())
+    richest = sorted(next(group for group in by_count.values() if len(group) == most), key=units)
 
     def at(read: Callable[[Profile], float]) -> float:
         points = [(units(p), read(p)) for p in here]

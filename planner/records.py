@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -15,8 +14,7 @@ class Figure(NamedTuple):
     as_of: str  # ISO date, or the year or "undated" where the source has no more
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where figures come from."""
 
     id: str
@@ -26,8 +24,7 @@ class Source:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(NamedTuple):
     """A device. FLOP/s are dense, with FP32 accumulation; None is unknown or absent in hardware."""
 
     id: str
@@ -56,8 +53,7 @@ class StartupRange(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """Something that can be rented (or is owned): one row to be priced."""
 
     target: str  # hf, modal, local
@@ -71,17 +67,17 @@ class Offer:
     price_source: str | None
     price_as_of: str | None
     price_method: str  # bundled, live, user
+    per_gpu: bool = False  # the flavor is one GPU, and any number of it can be had
     price_parts: tuple[tuple[str, Decimal], ...] = ()  # ("1 × L4", 0.80), ("5 cores", 0.2365) ...; sums to usd_per_hour
 
     @property
     def id(self) -> str:
         """Row id: hf:l4x1, modal:L4, modal:L4:4, local:rtx4090. Only where the flavor does not say how many, the count follows."""
-        count = f":{self.num_gpus}" if self.num_gpus > 1 and self.target != "hf" else ""
+        count = f":{self.num_gpus}" if self.num_gpus > 1 and self.per_gpu else ""
         return f"{self.target}:{self.flavor}{count}"
 
 
-@dataclass(frozen=True, slots=True)
-class TargetRules:
+class TargetRules(NamedTuple):
     """How a target bills and what it bounds; from data/offers/<target>.yaml."""
 
     id: str
@@ -91,6 +87,8 @@ class TargetRules:
     max_timeout_s: int | None  # None: none published
     startup_limit_s: int | None  # billable start-up that the target bounds; None: unbounded
     bills_scheduling: bool
+    output: str  # where results survive: hub, volume, folder
+    fresh_disk: bool  # every run downloads its weights and dataset
     usd_per_core_hour: Figure | None  # physical core, on top of the GPU
     usd_per_gib_hour: Figure | None
     egress_usd_per_gib: Figure | None
@@ -101,8 +99,7 @@ class TargetRules:
     notes: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(NamedTuple):
     """Pretrained weights a policy starts from and how LeRobot names them."""
 
     id: str  # Hub id
@@ -110,8 +107,7 @@ class Base:
     download_bytes: Figure
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """A trainable model type of LeRobot."""
 
     id: str
@@ -134,6 +130,7 @@ class Policy:
     required: tuple[str, ...] = ()  # arguments that the type cannot train without, e.g. --policy.action_mode=auto
     trained_by: tuple[tuple[dict[str, object], str], ...] = ()  # flag values -> what they train; first match decides
     downloads: tuple[tuple[str, Figure], ...] = ()  # (Hub id, bytes) it fetches beside its base
+    trainer: str = "lerobot-train"  # what trains it, where that is not lerobot-train
     notes: str = ""
 
     @property
@@ -142,8 +139,7 @@ class Policy:
         return (self.base.download_bytes.value if self.base else 0.0) + sum(size.value for _, size in self.downloads)
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """Cost of one policy variant at one camera set, from the policy's own code (one fitted line).
 
     Peak bytes at a batch are max(floor, a + b·batch): docs/accuracy.md says how they were made.
@@ -170,8 +166,7 @@ class Profile:
     as_of: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A measured run: evidence."""
 
     id: str

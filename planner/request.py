@@ -6,12 +6,11 @@ Training, with every assumption listed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+class Workload(NamedTuple):
     """What to train. `plan(Workload(policy="smolvla", episodes=50))` equals `plan --policy smolvla --episodes 50`."""
 
     policy: str | None = None
@@ -28,8 +27,7 @@ class Workload:
     tail: tuple[str, ...] = ()  # what stands after `--`: trainer arguments, or a whole command
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """Where to look and what to prefer."""
 
     targets: tuple[str, ...] = ()  # hf, modal, local; empty: all that can be priced, and the GPUs named

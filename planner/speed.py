@@ -12,7 +12,7 @@ beside the GPU: a step takes the longer of the two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from planner.evidence import Calibration
 from planner.plans import Step, Term
@@ -47,8 +47,7 @@ def peak_flops(gpu: Gpu, variant: Variant) -> tuple[float, str]:
     return gpu.fp32.value, "fp32"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """The uncalibrated parts of a step in seconds."""
 
     launch: float

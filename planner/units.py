@@ -47,7 +47,7 @@ class Interval(NamedTuple):
     def times(self, factor: float) -> Interval:
         return Interval(self.p10 * factor, self.p50 * factor, self.p90 * factor)
 
-    def __add__(self, other: object) -> Interval:  # type: ignore[override]
+    def __add__(self, other: object) -> Interval:
         raise TypeError("intervals do not add end to end; use total()")
 
 

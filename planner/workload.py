@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 from planner.records import Policy
 
@@ -17,8 +17,7 @@ DEFAULT_NUM_WORKERS = 4  # lerobot-train's own default
 DEFAULT_LORA_RANK = 16  # --peft.r's own default
 
 
-@dataclass(frozen=True, slots=True)
-class Camera:
+class Camera(NamedTuple):
     """One image stream. `codec` is as LeRobot writes it (av1, h264, hevc, png); None is unknown."""
 
     width: int
@@ -30,8 +29,7 @@ class Camera:
         return self.width * self.height / 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """Settings of a policy that change its cost."""
 
     dtype: str  # float32, bfloat16
@@ -56,8 +54,7 @@ class Variant:
         return " · ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Assumption:
+class Assumption(NamedTuple):
     """A value that the user did not give, with the flag that changes it."""
 
     name: str
@@ -65,8 +62,7 @@ class Assumption:
     flag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
+class Training(NamedTuple):
     """One training, before it is put on an offer.
 
     frames, episodes, fps are None where nobody gave them and they are not needed (a pasted command with
@@ -109,4 +105,4 @@ class Training:
         return max(1, self.steps(num_gpus) // self.gradient_accumulation)
 
     def with_batch(self, batch_size: int, gradient_accumulation: int = 1) -> Training:
-        return replace(self, batch_size=batch_size, gradient_accumulation=gradient_accumulation)
+        return self._replace(batch_size=batch_size, gradient_accumulation=gradient_accumulation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -106,7 +105,7 @@ def test_budget_is_never_exceeded_by_the_worst_case(case: tuple[str, int, int, i
 def test_more_gpus_take_fewer_steps_of_at_least_the_same_length(policy: str, batch: int, count: int) -> None:
     job = training(policy, 100_000, batch, 1)
     offer = next(offer for offer in priced(CATALOGUE, job) if offer.id == "modal:H100")
-    one, many = (ESTIMATOR.estimate(job, replace(offer, num_gpus=n, vcpus=64.0 * n)) for n in (1, count))
+    one, many = (ESTIMATOR.estimate(job, offer._replace(num_gpus=n, vcpus=64.0 * n)) for n in (1, count))
     assert many.steps <= one.steps
     assert many.step.seconds.p50 >= one.step.seconds.p50 * 0.999
     assert many.memory.needed_bytes >= one.memory.needed_bytes

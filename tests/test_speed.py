@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def test_checked_in_calibration_is_current(catalogue: Catalogue) -> None:
 
 def test_calibration_is_of_the_bundled_catalogue_only(catalogue: Catalogue) -> None:
     """A catalogue with a user's entries has no digest, and is fitted afresh."""
-    fresh = evidence.load_calibration(replace(catalogue, digest="", runs=()), data_dir())
+    fresh = evidence.load_calibration(catalogue._replace(digest="", runs=()), data_dir())
     assert fresh.corrections == {} and fresh.timed == ()
 
 
@@ -98,13 +97,13 @@ def test_published_cost_of_one_sample(catalogue: Catalogue) -> None:
     assert speed.sample_ms(training, 16) == pytest.approx(5 + 2 * 2.54, rel=0.05)
     old = resolve(Workload(policy="act", steps=1, lerobot_version="0.4.4"), catalogue)
     assert speed.sample_ms(old, 16) > speed.sample_ms(training, 16)
-    pyav = replace(training, video_backend="pyav")
+    pyav = training._replace(video_backend="pyav")
     assert speed.sample_ms(pyav, 96) > 2 * speed.sample_ms(training, 96), "one decoder thread per CPU on every access"
 
 
 @pytest.mark.parametrize("codec", ["av1", "h264", "hevc", "png", "jpeg", None, "vp9"])
 def test_every_codec_has_a_cost(catalogue: Catalogue, codec: str | None) -> None:
-    training = replace(resolve(Workload(policy="act", steps=1), catalogue), cameras=(Camera(640, 480, codec),))
+    training = resolve(Workload(policy="act", steps=1), catalogue)._replace(cameras=(Camera(640, 480, codec),))
     assert 5 < speed.sample_ms(training, 16) < 30
 
 

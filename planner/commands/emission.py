@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.errors import UsageError
@@ -27,12 +26,12 @@ def search_for(request: Request) -> Search:
     place = place_of(emit)
     if search.targets and place not in search.targets:
         raise UsageError("usage", f"--emit {emit} runs on {place}, but --target says {', '.join(search.targets)}; leave one out")
-    search = replace(search, targets=(place,))
+    search = search._replace(targets=(place,))
     if emit != LEROBOT:
         return search
     if (search.num_gpus or 1) > 1:
         raise UsageError("usage", f"--emit lerobot starts one process, but --num-gpus says {search.num_gpus}; use --emit hf")
-    return replace(search, num_gpus=1)
+    return search._replace(num_gpus=1)
 
 
 def command(plan: Plan, request: Request) -> tuple[str, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -39,7 +38,7 @@ def _search(search: Search, row: str | None) -> Search:
     """A card of one's own is only planned when it is named; naming its row is naming it."""
     place, _, gpu = (row or "").partition(":")
     if place == "local" and gpu and not search.gpus and not search.targets:
-        return replace(search, targets=("local",), gpus=(gpu.split(":")[0],))
+        return search._replace(targets=("local",), gpus=(gpu.split(":")[0],))
     return search
 
 

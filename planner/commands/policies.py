@@ -40,5 +40,5 @@ def _memory(catalogue: Catalogue) -> dict[str, float | None]:
         newest = next(release for release in RELEASES if release in policy.releases)
         training = resolve(Workload(policy=policy.id, episodes=1, lerobot_version=newest), catalogue)
         cost = cost_of(catalogue, policy, training.variant, training.cameras)
-        needs[policy.id] = memory.estimate(training, catalogue.gpus[GPU], 1, cost, catalogue.runs).needed_bytes
+        needs[policy.id] = memory.estimate(training, catalogue.gpus[GPU], 1, cost, memory.measured(catalogue.runs, training)).needed_bytes
     return needs

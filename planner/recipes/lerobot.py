@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil
 
 from planner import pasted
@@ -51,6 +51,9 @@ def job(
 
     Raises UsageError where this release, place or row cannot run the workload as it was planned.
     """
+    if workload.policy.trainer != pasted.TRAINER:
+        raise UsageError("emit", f"{workload.policy.id} is trained by {workload.policy.trainer} beside a robot or a simulator, "
+                         "not by lerobot-train: there is no command to print")
     draft = _Draft(estimate, workload, target, form, output, name, repo_id, own=_own(workload))
     if workload.gradient_accumulation > 1 or estimate.gradient_accumulation > 1:
         if workload.lerobot != "main":
@@ -112,7 +115,7 @@ def packages(workload: Training) -> tuple[str, ...]:
 def _own(workload: Training) -> pasted.Pasted:
     """The user's part. Arguments alone that count as pasted are a whole command without its launcher."""
     own = pasted.read(workload.trainer_args)
-    return replace(own, whole=own.whole or workload.pasted)
+    return own._replace(whole=own.whole or workload.pasted)
 
 
 @dataclass
@@ -149,7 +152,7 @@ class _Draft:
             self.warnings.append(f"--{name}={said} became --{name}={text(value)}: {why}")
 
     def remove(self, name: str) -> None:
-        self.own = replace(self.own, args=pasted.without(self.own.args, [name]))
+        self.own = self.own._replace(args=pasted.without(self.own.args, [name]))
 
     def policy(self) -> None:
         """Base weights the way the policy names them, and the variant's flags."""

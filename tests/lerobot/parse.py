@@ -47,8 +47,11 @@ def parse(argv):
         getattr(parser, remembered, {}).clear()
     sys.argv = ["lerobot-train", *argv]
     parser.wrap()(train)()
-    parsed[0].validate()
-    return parsed[0]
+    (cfg,) = parsed
+    if getattr(getattr(cfg, "job", None), "is_remote", False) and cfg.policy and not cfg.policy.repo_id:
+        cfg.policy.repo_id, cfg.policy.push_to_hub = "user/made-by-lerobot", True  # as submit_to_hf does before validate()
+    cfg.validate()
+    return cfg
 
 
 def learning_rate(cfg):

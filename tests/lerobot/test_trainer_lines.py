@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,11 +22,12 @@ CATALOGUE = load()
 RELEASES = ("0.4.4", "0.6.1")
 PLACES = ("hf", "modal", "lerobot", "local")
 TYPES = [(release, policy) for policy in CATALOGUE.policies.values() for release in RELEASES if release in policy.releases]
+SITES = [(release, place) for release in RELEASES for place in PLACES if (release, place) != ("0.4.4", "lerobot")]  # no --job.*
 CASES = [
     pytest.param(release, policy.id, place, id=f"{release}-{policy.id}-{place}")
     for release, policy in TYPES
     for place in PLACES
-    if (release, place) != ("0.4.4", "lerobot")  # 0.4.4 has no --job.*
+    if (release, place) in SITES
 ]
 SCHEDULED = [
     pytest.param(release, policy.id, steps, id=f"{release}-{policy.id}-{steps}")
@@ -115,13 +115,14 @@ def expected(line: Line) -> dict[str, Any]:
         "resume": False,
         "wandb.enable": False,
         "peft": None,
-        "policy.repo_id": repository or None,
+        "policy.repo_id": repository or ("user/made-by-lerobot" if line.place == "lerobot" else None),
         "policy.push_to_hub": line.place in ("hf", "lerobot"),
     }
     if job.output.kind != "hub":
         values["output_dir"] = job.output.where
     if release != "0.4.4":
-        values["save_checkpoint_to_hub"] = bool(repository) or line.place == "lerobot" and "--save_checkpoint_to_hub=true" in line.argv
+        # LeRobot names the repository of a --policy.path run too late to accept the flag
+        values["save_checkpoint_to_hub"] = line.place == "hf" or line.place == "lerobot" and values["policy.pretrained_path"] is None
         values["job.target"] = estimate.offer.flavor if line.place == "lerobot" else None
         values["job.detach"] = line.place == "lerobot"
     if line.place == "lerobot":
@@ -179,8 +180,8 @@ def test_learning_rate_decays_over_this_run(trainer: Trainers, release: str, pol
 def test_variant_is_the_one_planned(trainer: Trainers, release: str, policy: str, trained: str) -> None:
     """A row may plan another variant than the default (LoRA, a frozen encoder): its flags must select it."""
     line = lines(release, policy, "hf")
-    variant = replace(line.training.variant, trained=trained, lora_rank=16 if trained == "lora" else 0)
-    line = Line(replace(line.training, variant=variant), line.estimate, "hf")
+    variant = line.training.variant._replace(trained=trained, lora_rank=16 if trained == "lora" else 0)
+    line = Line(line.training._replace(variant=variant), line.estimate, "hf")
     config = understood(trainer(release).read(line.argv, line.hub))
     if trained == "lora":
         assert (config["peft"]["method_type"], config["peft"]["r"]) == ("LORA", 16)
@@ -190,11 +191,8 @@ def test_variant_is_the_one_planned(trainer: Trainers, release: str, policy: str
     assert (flags[0][1] if flags else line.training.policy.trained) == trained
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(("release", "place"), SITES)
 def test_own_arguments_win(trainer: Trainers, release: str, place: str) -> None:
-    if (release, place) == ("0.4.4", "lerobot"):
-        pytest.skip("0.4.4 has no --job.*")
     tail = ("--policy.dtype=bfloat16", "--policy.gradient_checkpointing=true", "--policy.train_expert_only=true",
             "--policy.optimizer_lr=1e-4", "--dataset.episodes=[0, 2, 5]", "--num_workers", "8", "--save_freq=1_000",
             "--policy.scheduler_decay_steps=7000", "--seed=7")  # fmt: skip
@@ -209,11 +207,8 @@ def test_own_arguments_win(trainer: Trainers, release: str, place: str) -> None:
     assert {name: at(config, name) for name in wanted} == wanted
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(("release", "place"), SITES)
 def test_pasted_command_means_the_same_elsewhere(trainer: Trainers, release: str, place: str) -> None:
-    if (release, place) == ("0.4.4", "lerobot"):
-        pytest.skip("0.4.4 has no --job.*")
     pasted = ("lerobot-train", "--policy.type=act", "--dataset.repo_id=me/pick", "--steps=50000", "--batch_size", "12",
               "--policy.push_to_hub=false", "--job_name=mine", "--policy.chunk_size=50", "--policy.n_action_steps=50",
               "--output_dir=here")  # fmt: skip
@@ -222,7 +217,7 @@ def test_pasted_command_means_the_same_elsewhere(trainer: Trainers, release: str
     wanted = {
         "policy.type": "act", "dataset.repo_id": "me/pick", "steps": 50_000, "batch_size": 12, "job_name": "mine",
         "policy.chunk_size": 50, "policy.push_to_hub": place in ("hf", "lerobot"),
-        "policy.repo_id": {"hf": "me/model"}.get(place),
+        "policy.repo_id": {"hf": "me/model", "lerobot": "user/made-by-lerobot"}.get(place),
     }  # fmt: skip
     assert {name: at(config, name) for name in wanted} == wanted
     if place != "hf" and place != "lerobot":
@@ -231,26 +226,22 @@ def test_pasted_command_means_the_same_elsewhere(trainer: Trainers, release: str
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("place", PLACES)
-def test_names_are_data(trainer: Trainers, release: str, place: str, text: str) -> None:
-    """Quotes, blanks, `$()` and line breaks in a dataset, a run's name or a path reach the trainer as they are."""
-    if (release, place) == ("0.4.4", "lerobot"):
-        pytest.skip("0.4.4 has no --job.*")
-    line = lines(release, "act", place)
-    training = replace(line.training, dataset=text)
-    if place == "local":
-        training = replace(training, dataset_root=f"/data/{text}")
-        line = Line(training, line.estimate, place, output=f"/runs/{text}")
-    elif place == "modal":
-        line = Line(training, line.estimate, place, output=f"/outputs/{text}")
-    else:
-        line = Line(training, line.estimate, place)
+def test_names_are_data(trainer: Trainers, release: str, text: str) -> None:
+    """Quotes, blanks, `$()` and line breaks in a dataset, a folder or a path reach the trainer as they are."""
+    line = lines(release, "act", "local")
+    training = line.training._replace(dataset=text, dataset_root=f"/data/{text}")
+    line = Line(training, line.estimate, "local", output=f"/runs/{text}/out")
     config = understood(trainer(release).read(line.argv, line.hub))
     assert config["dataset"]["repo_id"] == text
-    if place == "local":
-        assert (config["dataset"]["root"], config["output_dir"]) == (f"/data/{text}", f"/runs/{text}")
-    elif place == "modal":
-        assert config["output_dir"] == line.job.output.where
+    assert (config["dataset"]["root"], config["output_dir"]) == (f"/data/{text}", f"/runs/{text}/out")
+
+
+@pytest.mark.parametrize(("release", "place"), SITES)
+def test_names_are_data_everywhere(trainer: Trainers, release: str, place: str) -> None:
+    text = 'it\'s "a" $(touch pwned) `id`\nname: [x # y'
+    line = lines(release, "act", place)
+    line = Line(line.training._replace(dataset=text), line.estimate, place)
+    assert understood(trainer(release).read(line.argv, line.hub))["dataset"]["repo_id"] == text
 
 
 def test_unknown_flags_are_noticed(trainer: Trainers) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 from planner.plans import Estimate, Instead, Memory, Money, Plan, Price, Recommendation, Step, Term
@@ -152,7 +151,7 @@ PLAN = Plan(
 
 
 def _without(plan: Plan, **changes: object) -> Plan:
-    return replace(plan, recommended=None, cheapest=None, fastest=None, warnings=(), **changes)  # type: ignore[arg-type]
+    return plan._replace(recommended=None, cheapest=None, fastest=None, warnings=(), **changes)  # type: ignore[arg-type]
 
 
 NOTHING_FITS = _without(
@@ -165,15 +164,14 @@ NOTHING_FITS = _without(
 OVER_BUDGET = _without(
     PLAN,
     estimates=tuple(
-        replace(estimate, why_not="over --max-cost 1.00 at P90", pareto=False) for estimate in ROWS[:4]
+        estimate._replace(why_not="over --max-cost 1.00 at P90", pareto=False) for estimate in ROWS[:4]
     ) + ROWS[16:17],
     error=("over_budget", "the cheapest that fits costs $2.36 at P90, over --max-cost 1.00: raise it or plan fewer --epochs"),
     exit_code=4,
 )  # fmt: skip
 
-PASTED = replace(
-    PLAN,
-    workload=replace(WORK, frames=None, episodes=None, fps=None, epochs=None, given_steps=20_000, dataset="me/pick\x1b[31m",
+PASTED = PLAN._replace(
+    workload=WORK._replace(frames=None, episodes=None, fps=None, epochs=None, given_steps=20_000, dataset="me/pick\x1b[31m",
                      lerobot="0.4.4", assumptions=ASSUMED[2:3],
                      variant=Variant("bfloat16", gradient_checkpointing=True, trained="lora", lora_rank=16)),
     warnings=(),

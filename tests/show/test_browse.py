@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,19 +41,19 @@ def test_policies_stand_in_their_groups_with_memory_or_unknown(catalogue: Catalo
 
 
 def test_gpus_show_the_price_of_one_gpu_and_the_date(catalogue: Catalogue) -> None:
-    offers = [replace(offer, usd_per_hour=Decimal(offer.num_gpus), price_as_of="2031-02-03") for offer in catalogue.offers
+    offers = [offer._replace(usd_per_hour=Decimal(offer.num_gpus), price_as_of="2031-02-03") for offer in catalogue.offers
               if offer.gpu == "l4" and offer.target == "hf"]  # fmt: skip
     assert len(offers) > 1
-    dearer = replace(offers[0], flavor="dear", usd_per_hour=Decimal(3))
-    shown = browse.gpus(replace(catalogue, offers=(*offers, dearer)), width=160, colour=False, plain=True)
+    dearer = offers[0]._replace(flavor="dear", usd_per_hour=Decimal(3))
+    shown = browse.gpus(catalogue._replace(offers=(*offers, dearer)), width=160, colour=False, plain=True)
     assert row(shown, "l4").split()[-1] == "1.00–3.00"
     assert "hf 2031-02-03" in " ".join(shown.split())
     assert shown.index("Nobody rents it here") < shown.index("\n   h100 ")
 
 
 def test_a_price_that_nobody_knows_is_unknown(catalogue: Catalogue) -> None:
-    offers = tuple(replace(offer, usd_per_hour=None) for offer in catalogue.offers)
-    assert row(browse.gpus(replace(catalogue, offers=offers), width=160, colour=False, plain=True), "l4").split()[-1] == "unknown"
+    offers = tuple(offer._replace(usd_per_hour=None) for offer in catalogue.offers)
+    assert row(browse.gpus(catalogue._replace(offers=offers), width=160, colour=False, plain=True), "l4").split()[-1] == "unknown"
 
 
 def test_documents_give_every_figure_a_source_and_a_date(catalogue: Catalogue) -> None:

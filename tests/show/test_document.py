@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from decimal import Decimal
 from importlib.resources import files
 from typing import Any
@@ -89,9 +88,9 @@ def test_the_schema_rejects_a_missing_quantity(key: str) -> None:
 
 def test_quantities_are_rounded_as_documented() -> None:
     third = Decimal(1) / 3
-    row = replace(
-        factory.ROWS[0], usd=Money(third, third, third), usd_max=Decimal("2.80001"),
-        startup=factory.interval(1 / 3, 1, 1), memory=replace(factory.ROWS[0].memory, needed_bytes=15_123_456_789),
+    row = factory.ROWS[0]._replace(
+        usd=Money(third, third, third), usd_max=Decimal("2.80001"),
+        startup=factory.interval(1 / 3, 1, 1), memory=factory.ROWS[0].memory._replace(needed_bytes=15_123_456_789),
     )  # fmt: skip
     shown = document.estimate(row)
     assert shown["usd"] == {"p10": 0.3333, "p50": 0.3333, "p90": 0.3333}

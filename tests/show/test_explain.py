@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -63,13 +62,13 @@ def test_the_printed_terms_add_up_to_the_printed_totals(row: Estimate) -> None:
 
 def test_thirds_add_up_too_and_small_terms_do_not_vanish() -> None:
     terms = tuple(Term(f"part {n}", point(value), "s") for n, value in enumerate((10 / 3, 10 / 3, 10 / 3, -0.00002)))
-    found = sums(show(replace(factory.ROWS[0], usd_terms=terms)))
+    found = sums(show(factory.ROWS[0]._replace(usd_terms=terms)))
     assert found["for the run"] == (Decimal("9.99997"), Decimal("9.99997"))
 
 
 def test_a_term_that_is_zero_is_left_out() -> None:
     row = factory.ROWS[0]
-    assert "nothing at all" not in show(replace(row, wall_terms=(*row.wall_terms, Term("nothing at all", point(0), "s"))))
+    assert "nothing at all" not in show(row._replace(wall_terms=(*row.wall_terms, Term("nothing at all", point(0), "s"))))
 
 
 def test_sources_of_the_catalogue_are_written_out_with_their_dates() -> None:

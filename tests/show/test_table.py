@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -95,12 +94,12 @@ def test_rows_are_limited_and_the_rest_is_counted() -> None:
 
 def test_pareto_rows_are_shown_however_far_down_they_rank() -> None:
     last = factory.ROWS[15]
-    plan = replace(factory.PLAN, estimates=(*factory.ROWS[:15], replace(last, pareto=True), *factory.ROWS[16:]))
+    plan = factory.PLAN._replace(estimates=(*factory.ROWS[:15], last._replace(pareto=True), *factory.ROWS[16:]))
     assert "rtx3090 " not in show(factory.PLAN) and "rtx3090 " in show(plan)
 
 
 def test_the_recommended_row_comes_first() -> None:
-    plan = replace(factory.PLAN, recommended=replace(factory.PLAN.recommended, id="modal:H100", target="modal", flavor="H100"))  # type: ignore[type-var]
+    plan = factory.PLAN._replace(recommended=factory.PLAN.recommended._replace(id="modal:H100", target="modal", flavor="H100"))  # type: ignore[type-var]
     lines = visible(show(plan, plain=True))
     assert lines[5].startswith(" ★ modal  H100")
     assert "   cheapest: hf l4x1, 4.8 × slower for −$0.27" in lines

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ HOSTILE = "it's \"a\" $(touch x) `id` ;&|> *\nü☃ --flavor=cpu\\"
 def hf_job(**fields: Any) -> Job:
     where = offer("hf", flavor=fields.pop("flavor", "l4x1"), num_gpus=fields.pop("num_gpus", 1))
     made = make(estimate(where, timeout_s=15_000), workload(**fields), target="hf", output=Output("hub", "me/out"), name="pick-1")
-    return replace(made, attempts=2)
+    return made._replace(attempts=2)
 
 
 def parsed(line: str) -> dict[str, Any]:
@@ -127,4 +126,4 @@ def test_results_need_a_repository() -> None:
 
 def test_variables_that_the_cli_cannot_carry() -> None:
     with pytest.raises(UsageError, match="ODD"):
-        hf.emit(replace(hf_job(), env={"ODD": "a\x0bb"}))
+        hf.emit(hf_job()._replace(env={"ODD": "a\x0bb"}))

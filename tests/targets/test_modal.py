@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -203,7 +202,7 @@ def test_an_attempt_without_a_checkpoint_starts_anew(run: Callable[..., Any], tm
 def test_limits() -> None:
     for seconds in (0, 86_401, 172_800):
         with pytest.raises(UsageError, match="--attempts"):
-            target.emit(replace(modal_job(), timeout_s=seconds))
+            target.emit(modal_job()._replace(timeout_s=seconds))
     assert target.output_for(repo_id="me/x", output=None, run_name="r") == Output("volume", "/outputs/r")
     for path in ("/tmp/x", "/outputs", "/outputs/../etc", "outputs/x", "/outputsx"):
         with pytest.raises(UsageError, match="/outputs"):

@@ -1,0 +1,97 @@
+"""Which offers a search allows, by the names people use for GPUs and flavors. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from planner import prices
+from planner.errors import UsageError
+from planner.records import Offer
+from planner.resolve import nearest
+from planner.units import GB
+from planner.workload import Training
+
+if TYPE_CHECKING:
+    from planner.catalogue import Catalogue
+    from planner.request import Search
+
+#: A local machine as it is assumed until it is looked at: a desktop with 8 cores and 32 GB.
+LOCAL_VCPUS, LOCAL_RAM_BYTES = 16.0, 32 * GB
+
+
+def allowed(training: Training, search: Search, catalogue: Catalogue) -> list[Offer]:
+    targets = tuple(catalogue.targets)
+    for target in search.targets:
+        if target not in targets:
+            raise UsageError("usage", f"--target {target}: {nearest(target, targets)}")
+    names = [_named(name, catalogue) for name in search.gpus]
+    num_gpus = search.num_gpus or training.launcher_gpus
+
+    def asked(offer: Offer) -> bool:
+        if search.targets and offer.target not in search.targets or num_gpus not in (None, offer.num_gpus):
+            return False
+        if not names:
+            return offer.num_gpus > 0
+        return any(name.covers(offer) for name in names)
+
+    offers = [offer for offer in prices.priced(catalogue, training) if asked(offer)]
+    rented = {offer.gpu for offer in catalogue.offers}
+    for name in names:
+        if name.gpu and ("local" in search.targets or (name.gpu not in rented and not search.targets)):
+            offers.append(_local(name.gpu, num_gpus or name.number or 1))
+    if not offers:
+        raise UsageError("usage", _no_offer(search, training))
+    return offers
+
+
+class _Named(NamedTuple):
+    """What `--gpu NAME` asks for: a GPU of the catalogue or one flavor, and how many where it says so."""
+
+    gpu: str | None
+    flavor: str | None
+    number: int | None
+
+    def covers(self, offer: Offer) -> bool:
+        return (offer.gpu == self.gpu or offer.flavor == self.flavor) and self.number in (None, offer.num_gpus)
+
+
+def _named(name: str, catalogue: Catalogue) -> _Named:
+    """Spellings such as A100-80GB, `NVIDIA L4` and L40S:2 are understood.
+
+    A name that is both goes to what can be rented: Modal's A10 is not the A10 but an A10G.
+    """
+    text, _, number = name.partition(":")
+    if number and not (number.isdigit() and 0 < int(number) < 1000):
+        raise UsageError("gpu", f"--gpu {name}: expected NAME or NAME:COUNT")
+    count = int(number) if number else None
+
+    def plain(text: str) -> str:
+        text = text.lower().strip().removeprefix("nvidia").strip().removeprefix("geforce")
+        return "".join(character for character in text if character.isalnum()).removesuffix("gb")
+
+    gpus = {plain(gpu): gpu for gpu in catalogue.gpus}
+    flavors = {plain(offer.flavor): offer.flavor for offer in catalogue.offers}
+    flavors |= {plain(alias): flavor for alias, flavor in catalogue.aliases.items()}
+    rented = {offer.gpu for offer in catalogue.offers}
+    wanted = plain(text)
+    if wanted in gpus and (gpus[wanted] in rented or wanted not in flavors):
+        return _Named(gpus[wanted], None, count)
+    if wanted in flavors:
+        return _Named(None, flavors[wanted], count)
+    raise UsageError("gpu", f"--gpu {name}: {nearest(wanted, sorted(catalogue.gpus))}; `plan gpus` lists them")
+
+
+def _local(gpu: str, count: int) -> Offer:
+    return Offer(
+        target="local", flavor=gpu, gpu=gpu, num_gpus=count, vcpus=LOCAL_VCPUS, ram_bytes=LOCAL_RAM_BYTES * count, disk_bytes=None,
+        usd_per_hour=None, price_source=None, price_as_of=None, price_method="bundled", per_gpu=True,
+    )
+
+
+def _no_offer(search: Search, training: Training) -> str:
+    if "local" in search.targets and not search.gpus:
+        return "--target local: name the card with --gpu, for example --gpu rtx4090; `plan gpus` lists them"
+    said = [f"--target {target}" for target in search.targets] + [f"--gpu {name}" for name in search.gpus]
+    said += [f"--num-gpus {search.num_gpus}"] if search.num_gpus else []
+    said += [f"a launcher with {training.launcher_gpus} processes"] if training.launcher_gpus and not search.num_gpus else []
+    return f"nothing is offered for {' and '.join(said) or 'this command'}; leave one out, or see `plan gpus`"
