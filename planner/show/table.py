@@ -297,7 +297,10 @@ def _next_commands(plan: Plan, command: str) -> list[Line]:
     argv = shlex.split(command)
     tail = argv.index("--") if "--" in argv else len(argv)
     flags = next((n for n, word in enumerate(argv) if word.startswith("-")), len(argv))
-    emit = [*argv[:tail], "--emit", plan.recommended.target, *argv[tail:]]
+    missing = ["--dataset", "USER/NAME"] if plan.workload.dataset is None and plan.workload.dataset_root is None else []
+    if plan.recommended.target == "hf":  # the disk is gone when the job ends: the model needs a repository
+        missing += ["--repo-id", "USER/NAME"]
+    emit = [*argv[:tail], *missing, "--emit", plan.recommended.target, *argv[tail:]]
     explain = [*argv[:flags], "explain", plan.recommended.id, *argv[flags:]]
     return [
         [(" see the command  ", "dim"), (shlex.join(emit), COMMAND)],

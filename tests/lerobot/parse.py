@@ -9,6 +9,8 @@ an empty Hub cache that the real client reads offline.
 """
 
 import contextlib
+import functools
+import inspect
 import io
 import json
 import logging
@@ -20,6 +22,7 @@ from pathlib import Path
 CACHE = tempfile.TemporaryDirectory(prefix="lerobot-hub-")
 os.environ.update(HF_HOME=CACHE.name, HF_HUB_CACHE=CACHE.name, HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 logging.disable(logging.WARNING)
+inspect.getsource = functools.lru_cache(None)(inspect.getsource)  # draccus reads every field's comment for --help, each time
 
 import draccus  # noqa: E402
 import lerobot.policies.factory  # noqa: E402, F401  registers every policy type

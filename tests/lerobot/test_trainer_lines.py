@@ -100,7 +100,10 @@ def expected(line: Line) -> dict[str, Any]:
     policy, release = training.policy, training.lerobot
     flags = policy.flags[release]
     repository = job.output.where if job.output.kind == "hub" else None
-    named = policy.base is not None and (policy.base.flag != "" or policy.id == "fastwam")  # fastwam names its base itself
+    flag = policy.base.flag if policy.base else None
+    named = bool(flag) or policy.id == "fastwam"  # which names its base itself
+    # What LeRobot does with --job.target: the repository is its own, and named too late for a policy from --policy.path
+    by_lerobot = line.place == "lerobot" and flag != "--policy.path"
     values: dict[str, Any] = {
         "policy.type": policy.id,
         "policy.pretrained_path": policy.base.id if policy.base and named else None,
@@ -115,14 +118,13 @@ def expected(line: Line) -> dict[str, Any]:
         "resume": False,
         "wandb.enable": False,
         "peft": None,
-        "policy.repo_id": repository or ("user/made-by-lerobot" if line.place == "lerobot" else None),
+        "policy.repo_id": repository or ("user/made-by-lerobot" if by_lerobot else None),
         "policy.push_to_hub": line.place in ("hf", "lerobot"),
     }
     if job.output.kind != "hub":
         values["output_dir"] = job.output.where
     if release != "0.4.4":
-        # LeRobot names the repository of a --policy.path run too late to accept the flag
-        values["save_checkpoint_to_hub"] = line.place == "hf" or line.place == "lerobot" and values["policy.pretrained_path"] is None
+        values["save_checkpoint_to_hub"] = line.place == "hf" or by_lerobot
         values["job.target"] = estimate.offer.flavor if line.place == "lerobot" else None
         values["job.detach"] = line.place == "lerobot"
     if line.place == "lerobot":

@@ -17,6 +17,7 @@ from planner.job import Job, Output
 from planner.recipes.lerobot import job as make
 from planner.targets import hf
 from tests.factories import estimate, offer, said, workload
+from tests.hf_cli import parsed
 from tests.servers.hf import TOKEN, serve
 
 HOSTILE = "it's \"a\" $(touch x) `id` ;&|> *\nü☃ --flavor=cpu\\"
@@ -26,24 +27,6 @@ def hf_job(**fields: Any) -> Job:
     where = offer("hf", flavor=fields.pop("flavor", "l4x1"), num_gpus=fields.pop("num_gpus", 1))
     made = make(estimate(where, timeout_s=15_000), workload(**fields), target="hf", output=Output("hub", "me/out"), name="pick-1")
     return made._replace(attempts=2)
-
-
-def parsed(line: str) -> dict[str, Any]:
-    """What the CLI makes of the line, without submitting: its own parser, from the app down to `jobs run`."""
-    from huggingface_hub.cli import hf as cli
-
-    words = shlex.split(line)
-    assert words.pop(0) == "hf"
-    command: Any = cli.app
-    if not hasattr(command, "get_command"):  # a Typer app
-        import typer.main
-
-        command = typer.main.get_command(command)
-    context = command.make_context("hf", [], resilient_parsing=True)
-    while words and hasattr(command, "get_command"):
-        command = command.get_command(context, words.pop(0))
-    params: dict[str, Any] = command.make_context("run", words).params
-    return params
 
 
 def test_the_cli_parses_what_the_plan_says() -> None:
