@@ -21,8 +21,8 @@ from planner.workload import Training
 
 #: A recorded frame in bytes per megapixel: AV1 as LeRobot writes it, 7.6-61 MB for 30 s of 640×480 at 30 fps.
 VIDEO_BYTES_PER_MPX, IMAGE_BYTES_PER_MPX = Interval(14e3, 43e3, 145e3), Interval(0.7e6, 1.0e6, 1.6e6)
-#: One checkpoint per half hour of training, at most ten: a run killed late loses little, and saving stays cheap.
-CHECKPOINT_EVERY_S, MAX_CHECKPOINTS = 1800, 10
+#: One checkpoint per quarter of an hour of training, at most ten: a run killed late loses little, and saving stays cheap.
+CHECKPOINT_EVERY_S, MAX_CHECKPOINTS = 900, 10
 #: The timeout leaves room beyond the P90, and is a round number.
 TIMEOUT_MARGIN, TIMEOUT_STEP_S = 1.25, 300
 #: Bandwidth that tells a large datacenter GPU, with long queues, from a small one.

@@ -34,6 +34,7 @@ class Calibration(NamedTuple):
 
     corrections: dict[str, float]  # "gpu:h100", "policy:act", "pair:act@Hopper", "launch:cnn"
     timed: tuple[Run, ...] = ()
+    archs: dict[str, str] = {}  # GPU -> architecture, of the GPUs that runs were timed on
 
     def launch(self, policy: Policy) -> float:
         """Seconds of launch overhead per step."""
@@ -51,7 +52,7 @@ class Calibration(NamedTuple):
         if here is not None:
             return "measured", f"{here.id}: {here.source}"
         if same:
-            best = max(alike or same, key=lambda run: (run.gpu == gpu.id, _WEIGHT[run.confidence]))
+            best = max(alike or same, key=lambda run: (run.gpu == gpu.id, self.archs[run.gpu or ""] == gpu.arch, _WEIGHT[run.confidence]))
             return "scaled", f"{best.id} on {best.gpu}: {best.source}"
         return "modelled", "no timed run of this policy"
 
@@ -131,7 +132,11 @@ def calibrate(catalogue: Catalogue, without: frozenset[str] = frozenset()) -> Ca
             launch_name=f"launch:{job.policy.launch_family}", work_names=_work_names(run.policy, gpu),
             weight=_WEIGHT[run.confidence] / rows**0.5,  # rows of one page are not independent
         ))
-    return Calibration(_fit(points), tuple(runs))
+    return Calibration(_fit(points), tuple(runs), _archs(catalogue, runs))
+
+
+def _archs(catalogue: Catalogue, runs: list[Run]) -> dict[str, str]:
+    return {run.gpu: catalogue.gpus[run.gpu].arch for run in runs if run.gpu}
 
 
 def _fit(points: list[_Point]) -> dict[str, float]:
@@ -172,7 +177,8 @@ def load_calibration(catalogue: Catalogue, data: Path) -> Calibration:
     except (OSError, ValueError):
         stored = {}
     if catalogue.digest and stored.get("catalogue") == catalogue.digest:
-        return Calibration(stored["corrections"], tuple(scored(catalogue)))
+        runs = scored(catalogue)
+        return Calibration(stored["corrections"], tuple(runs), _archs(catalogue, runs))
     return calibrate(catalogue)
 
 

@@ -15,7 +15,7 @@ from planner.plans import Estimate, Plan, Term
 from planner.records import Offer
 from planner.show import document, lines, table, text
 from planner.show.lines import Column, Line
-from planner.units import GB, GIB, Interval
+from planner.units import GB, Interval
 
 SCHEMA = "explain/1"
 NARROW = 100  # below this a source stands under its term, not beside it
@@ -57,7 +57,7 @@ def _offer(estimate: Estimate, width: int) -> list[Line]:
     offer = estimate.offer
     items = [f"{offer.target} {offer.id.partition(':')[2]}", text.gpu_count(offer.gpu, offer.num_gpus)]
     items.append(f"{offer.vcpus:g} vCPU" if offer.vcpus is not None else "vCPU unknown")
-    items.append(f"{offer.ram_bytes / GIB:.0f} GiB RAM" if offer.ram_bytes is not None else "RAM unknown")
+    items.append(f"{offer.ram_bytes / GB:.0f} GB RAM" if offer.ram_bytes is not None else "RAM unknown")
     out: list[Line] = [[(line, "bold")] for line in lines.flow(items, " · ", width)]
     if estimate.why_not:
         out += _note(f"✗ {estimate.why_not}", width)

@@ -119,10 +119,10 @@ def test_the_worst_case_names_what_it_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("command", "emit", "explain"),
     [
-        ("plan --fps 9 -- --steps=9 --emit x", "plan --fps 9 --emit hf -- --steps=9 --emit x",
+        ("plan --fps 9 -- --steps=9 --emit x", "plan --fps 9 --dataset USER/NAME --repo-id USER/NAME --emit hf -- --steps=9 --emit x",
          "plan explain hf:l4x1 --fps 9 -- --steps=9 --emit x"),
-        ("python cli.py --dataset 'a b'", "python cli.py --dataset 'a b' --emit hf",
-         "python cli.py explain hf:l4x1 --dataset 'a b'"),
+        ("python cli.py --policy act", "python cli.py --policy act --dataset USER/NAME --repo-id USER/NAME --emit hf",
+         "python cli.py explain hf:l4x1 --policy act"),
     ],
 )  # fmt: skip
 def test_the_next_commands_can_be_copied(command: str, emit: str, explain: str) -> None:
