@@ -48,7 +48,7 @@ class Calibration(NamedTuple):
         """How well founded a step time is, and the run it leans on."""
         same = [run for run in self.timed if run.policy == training.policy.id]
         alike = [run for run in same if matches(run, training)]
-        here = next((run for run in alike if run.gpu == gpu.id and (run.num_gpus or 1) == num_gpus), None)
+        here = next((run for run in alike if run.gpu == gpu.id and (run.num_gpus or 1) == num_gpus and same_images(run, training)), None)
         if here is not None:
             return "measured", f"{here.id}: {here.source}"
         if same:
@@ -68,6 +68,16 @@ def matches(run: Run, training: Training) -> bool:
         and bool(run.compiled) == variant.compiled
         and run.optimizer is None
     )
+
+
+def same_images(run: Run, training: Training) -> bool:
+    """The run saw about as many pixels a sample, or as many images where they are resized: within a factor of two."""
+    if training.policy.image_cost == "pixels":
+        seen = (run.cameras or 0) * (run.width or 640) * (run.height or 480) / 1e6
+        here = sum(camera.megapixels for camera in training.cameras)
+    else:
+        seen, here = float(run.cameras or 0), float(len(training.cameras))
+    return here <= 2 * seen and seen <= 2 * here
 
 
 def _work_names(policy: str, gpu: Gpu) -> tuple[str, ...]:

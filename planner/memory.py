@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from math import floor
 
-from planner.evidence import matches
+from planner.evidence import matches, same_images
 from planner.plans import Memory, Term
 from planner.profiles import Cost
 from planner.records import Gpu, Run
 from planner.units import GIB, Interval, point
-from planner.workload import Camera, Training
+from planner.workload import Training
 
 #: CUDA context with loaded kernels, 0.3-0.6 GiB in public nvidia-smi readings beside torch's own figure.
 CONTEXT_BYTES = int(0.5 * GIB)
@@ -97,14 +97,10 @@ def _driver(cost: Cost, batch: int) -> str:
 
 
 def _grade(training: Training, gpu: Gpu, cost: Cost, runs: tuple[Run, ...]) -> tuple[str, tuple[float, float], str]:
-    here = next((run for run in runs if run.gpu == gpu.id and _same_cameras(run, training.cameras)), None)
+    here = next((run for run in runs if run.gpu == gpu.id and same_images(run, training)), None)
     if here is not None:
         return "measured", SPREAD["measured"], f"{here.id}: {here.source}"
     if runs:
         return "scaled", SPREAD["scaled"], f"{runs[0].id}: {runs[0].source}"
     return "modelled", SPREAD[cost.basis], {"profile": "no run of this variant is known", "near": "variant not profiled",
                                             "analogy": "policy not profiled"}[cost.basis]
-
-
-def _same_cameras(run: Run, cameras: tuple[Camera, ...]) -> bool:
-    return run.cameras == len(cameras)

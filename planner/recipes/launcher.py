@@ -12,8 +12,10 @@ def launcher(workload: Training, own: pasted.Pasted, gpus: int, *, here: bool) -
     A pasted launcher stays where it starts as many processes as there are GPUs and, elsewhere than `here`, names no
     file of this machine.
     """
+    # `accelerate launch` and `torchrun` start a file or a module: a bare `lerobot-train` is neither
+    bare = len(own.launcher) > 1 and own.launcher[-1] == pasted.TRAINER
     local_files = any("/" in token or "config_file" in token for token in own.launcher)
-    if own.launcher and (own.num_processes or 1) == gpus and (here or not local_files):
+    if own.launcher and not bare and (own.num_processes or 1) == gpus and (here or not local_files):
         return own.launcher, None
     bf16 = workload.variant.autocast
     if gpus == 1 and not (bf16 and _precision_by_launcher(workload, own)):
@@ -27,7 +29,8 @@ def launcher(workload: Training, own: pasted.Pasted, gpus: int, *, here: bool) -
                  f"--mixed_precision={precision}", "--dynamo_backend=no", "-m", pasted.MODULE)
     if own.launcher in ((), built):
         return built, None
-    return built, f"`{' '.join(own.launcher)}` became `{' '.join(built)}`: one process for each GPU of this row"
+    why = "a launcher starts a file or a module" if bare else "one process for each GPU of this row"
+    return built, f"`{' '.join(own.launcher)}` became `{' '.join(built)}`: {why}"
 
 
 def _precision_by_launcher(workload: Training, own: pasted.Pasted) -> bool:

@@ -21,7 +21,12 @@ pytestmark = pytest.mark.lerobot
 CATALOGUE = load()
 RELEASES = ("0.4.4", "0.6.1")
 PLACES = ("hf", "modal", "lerobot", "local")
-TYPES = [(release, policy) for policy in CATALOGUE.policies.values() for release in RELEASES if release in policy.releases]
+TYPES = [
+    (release, policy)
+    for policy in CATALOGUE.policies.values()
+    for release in RELEASES
+    if release in policy.releases and policy.trainer == "lerobot-train"
+]
 SITES = [(release, place) for release in RELEASES for place in PLACES if (release, place) != ("0.4.4", "lerobot")]  # no --job.*
 CASES = [
     pytest.param(release, policy.id, place, id=f"{release}-{policy.id}-{place}")
