@@ -109,6 +109,8 @@ def _lighter(training: Training) -> list[tuple[str, Variant, tuple[str, ...]]]:
 def warnings(best: Estimate | None, training: Training, estimator: Estimator) -> list[tuple[str, str]]:
     """(code, text) of what to know before taking the best row."""
     found = []
+    if training.lerobot in training.policy.caveats:
+        found.append(("release", training.policy.caveats[training.lerobot]))
     if training.policy.trainer != "lerobot-train":
         found.append(("trainer", f"{training.policy.id} is trained by {training.policy.trainer} beside a robot or a simulator: "
                       "the time is that of its updates alone"))

@@ -130,6 +130,7 @@ class Policy(NamedTuple):
     required: tuple[str, ...] = ()  # arguments that the type cannot train without, e.g. --policy.action_mode=auto
     trained_by: tuple[tuple[dict[str, object], str], ...] = ()  # flag values -> what they train; first match decides
     downloads: tuple[tuple[str, Figure], ...] = ()  # (Hub id, bytes) it fetches beside its base
+    caveats: dict[str, str] = {}  # release -> what stops it from training this as it is installed
     trainer: str = "lerobot-train"  # what trains it, where that is not lerobot-train
     notes: str = ""
 

@@ -87,7 +87,7 @@ def nearest(name: str, names: list[str] | tuple[str, ...]) -> str:
     """`did you mean …?`, or all the names where none is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name.lower(), names, 3, 0.5)
+    near = get_close_matches(name.lower(), names, 3, 0.6)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 

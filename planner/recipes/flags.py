@@ -21,14 +21,14 @@ def text(value: object) -> str:
     Quotes appear only where YAML would change the text: `a # b` loses its end, `a: b` becomes a mapping, `[a` an error, a
     line break a blank.
     """
-    import yaml
+    import yaml  # LeRobot reads with the pure-Python loader, which is stricter than the C one (tabs)
 
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
         return str(value)
     try:
-        plain = str(yaml.load(value, getattr(yaml, "CSafeLoader", yaml.SafeLoader))) == value
+        plain = str(yaml.load(value, yaml.SafeLoader)) == value
     except (yaml.YAMLError, ValueError):
         plain = False
     return value if plain else json.dumps(value, ensure_ascii=False)

@@ -232,6 +232,9 @@ class _Draft:
         if repo or self.form != "lerobot":
             self.force("policy.push_to_hub", True, "the disk is gone when the job ends")
             self.say("policy.private", True)
+        if self.estimate.attempts > 1:
+            self.warnings.append("another attempt on hf starts from the beginning; to continue from a pushed checkpoint, run "
+                                 f"lerobot-train --config_path={repo or 'USER/NAME'} --resume=true")
         lost = "only the final model is pushed: a run that hits its timeout leaves nothing"
         if release == "0.4.4":
             self.warnings.append(f"LeRobot 0.4.4 cannot push checkpoints; {lost}")

@@ -2,7 +2,7 @@
 # usage: make_env.sh RELEASE DIR
 #
 # Makes a virtual environment in DIR with LeRobot RELEASE (0.4.4 or 0.6.1) that parses and trains on a CPU, in about a
-# minute and 2 GB. $PYTHON (default python3.11) is used; 0.6.1 runs on 3.11 too, with shims/ on PYTHONPATH.
+# minute and 2 GB. $PYTHON makes it, or the first of python3.11, 3.12, 3.13; 0.6.1 runs on 3.11 with shims/ on PYTHONPATH.
 #
 # LeRobot and torchvision go in without their dependencies: their pins ask for a CUDA torch of several gigabytes.
 # The requirements file holds what they import instead. Whatever cannot be installed or imported ends this with an error.
@@ -14,7 +14,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 requirements="$here/requirements-$release.txt"
 [ -f "$requirements" ] || { echo "make_env.sh: no $requirements; releases: 0.4.4, 0.6.1" >&2; exit 2; }
 
-"${PYTHON:-python3.11}" -m venv --clear "$dir"
+python=${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3.13 || true)}
+[ -n "$python" ] || { echo "make_env.sh: needs Python 3.11 or newer; name one in PYTHON" >&2; exit 2; }
+"$python" -m venv --clear "$dir"
 pip=("$dir/bin/python" -m pip --disable-pip-version-check --quiet)
 "${pip[@]}" install torch==2.13.0
 "${pip[@]}" install -r "$requirements"
