@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from planner.memory import round_batch
+from planner.offers import LOCAL_RAM_BYTES, LOCAL_VCPUS
 from planner.plans import Estimate, Instead
-from planner.profiles import cost_of
 from planner.units import GB
 from planner.workload import DEFAULT_LORA_RANK, Training, Variant
 
@@ -16,62 +16,90 @@ if TYPE_CHECKING:
     from planner.request import Search
 
 
+def effective(row: Estimate) -> int:
+    """Samples that one optimizer update sees."""
+    return row.batch_size * row.gradient_accumulation * max(1, row.offer.num_gpus)
+
+
 def too_big(row: Estimate, training: Training, search: Search, estimator: Estimator) -> Estimate:
+    """A row whose memory does not suffice, with the largest batch that fits and what it changes."""
     over = (row.memory.needed_bytes - row.memory.usable_bytes) / GB
     text = f"needs {row.memory.needed_bytes / GB:.1f} GB, {over:.1f} GB more than the {row.memory.usable_bytes / GB:.1f} GB it has"
-    batch = estimator.largest_batch(training, row.offer)
-    batch = round_batch(batch) if batch else 0
-    if not 0 < batch < training.batch_size:
-        return row._replace(why_not=text + ("; not even batch 1 fits" if not batch else ""))
-    accumulate = 1
-    if training.lerobot == "main":  # only there does the trainer accumulate gradients
-        while accumulate * batch < training.batch_size * training.gradient_accumulation:
-            accumulate += 1
-        while batch > 1 and not estimator.ground(training.with_batch(batch, accumulate), row.offer).memory.fits:
-            batch -= 1
-    smaller = training.with_batch(batch, accumulate)
+    smaller = _smaller(row, training, estimator)
+    if smaller is None:
+        return row._replace(why_not=f"{text}; not even batch 1 fits")
     other = estimator.estimate(smaller, row.offer, search.timeout_s, search.attempts, search.max_cost)
-    flags = f"--batch-size {batch}"
-    if accumulate > 1:
-        flags += f" -- --accelerator.gradient_accumulation.steps={accumulate}"
-        change = f"same effective batch of {batch * accumulate}"
-    else:
-        change = f"the effective batch shrinks from {training.batch_size} to {batch}"
+    if not other.fits:
+        return row._replace(why_not=f"{text}; at batch {smaller.batch_size} it {other.why_not}")
+    flags = f"--batch-size {other.batch_size}"
+    if other.gradient_accumulation > training.gradient_accumulation:
+        flags += f" -- --accelerator.gradient_accumulation.steps={other.gradient_accumulation}"
+    before, now = effective(row), effective(other)
+    change = f"the effective batch stays {now}" if now == before else f"the effective batch shrinks from {before} to {now}"
     return row._replace(why_not=text, instead=Instead(
-        batch_size=batch, gradient_accumulation=accumulate, steps=other.steps, wall_clock_s=other.wall_clock, usd=other.usd,
-        text=f"does not fit at batch {training.batch_size}; batch {batch} fits: {flags} ({change})",
+        batch_size=other.batch_size, gradient_accumulation=other.gradient_accumulation, steps=other.steps,
+        wall_clock_s=other.wall_clock, usd=other.usd,
+        text=f"does not fit at batch {training.batch_size}; batch {other.batch_size} fits: {flags} ({change})",
     ))
 
 
+def _smaller(row: Estimate, training: Training, estimator: Estimator) -> Training | None:
+    """The training at the largest batch that fits; on main with as much accumulation as keeps the effective batch."""
+    largest = estimator.largest_batch(training, row.offer)
+    if not 0 < largest < training.batch_size:
+        return None
+    if training.lerobot == "main":  # only there does the trainer accumulate gradients
+        asked = training.batch_size * training.gradient_accumulation
+        for times in range(2, asked + 1):
+            option = training.with_batch(asked // times, times)
+            if asked % times == 0 and option.batch_size <= largest and estimator.ground(option, row.offer).memory.fits:
+                return option
+    return training.with_batch(round_batch(largest), training.gradient_accumulation)
+
+
+def excess(row: Estimate, search: Search) -> float:
+    """How far a row is over the user's limits, as the worst of the ratios; 1 where it keeps them."""
+    ratios = [1.0]
+    if search.max_cost is not None:
+        ratios.append(float(row.usd_needed / search.max_cost) if row.usd_needed is not None else float("inf"))
+    if search.max_hours is not None:
+        ratios.append(row.wall_clock.p90 / 3600 / search.max_hours)
+    if search.timeout_s is not None:
+        ratios.append(row.running.p90 / search.timeout_s)
+    return max(ratios)
+
+
 def nothing(rows: list[Estimate], training: Training, search: Search, estimator: Estimator) -> tuple[tuple[str, str], int]:
-    """((code, text), exit code) where no row can be taken."""
-    fitting = [row for row in rows if row.fits]
-    if not fitting:
-        return ("nothing-fits", _nothing_text(rows, training, estimator)), 3
-    near = min(fitting, key=lambda row: (row.usd.p90 if row.usd else Decimal("Infinity"), row.id))
-    limits = {"--max-cost": search.max_cost, "--max-hours": search.max_hours, "--timeout": search.timeout_s}
-    said = " and ".join(f"{flag} {value}" for flag, value in limits.items() if value is not None)
-    return ("over-budget", f"nothing that fits stays within {said}; nearest is {near.id}: {near.why_not}"), 4
+    """((code, text), exit code) where no row can be taken. `rows` are ranked: the first that fits is the nearest."""
+    near = next((row for row in rows if row.fits), None)
+    if near is None:
+        return ("nothing-fits", _nothing_text(rows, training, search, estimator)), 3
+
+    limits = {"--max-cost": search.max_cost, "--max-hours": search.max_hours, "--timeout": search.timeout_s, "--attempts": search.attempts}
+    said = " and ".join(f"{flag} {value}{' s' * (flag == '--timeout')}" for flag, value in limits.items() if value is not None)
+    where = f"stays within {said}" if said else "can be taken"
+    return ("over-budget", f"nothing that fits {where}; nearest is {near.id}: {near.why_not}"), 4
 
 
-def _nothing_text(rows: list[Estimate], training: Training, estimator: Estimator) -> str:
-    ways = _ways_out(rows, training, estimator)
+def _nothing_text(rows: list[Estimate], training: Training, search: Search, estimator: Estimator) -> str:
+    ways = _ways_out(rows, training, search, estimator)
     return f"nothing fits at batch {training.batch_size}" + (f"; what would: {'; '.join(ways)}" if ways else "")
 
 
-def _ways_out(rows: list[Estimate], training: Training, estimator: Estimator) -> list[str]:
+def _ways_out(rows: list[Estimate], training: Training, search: Search, estimator: Estimator) -> list[str]:
     """What would fit, with its numbers: a smaller batch, a cheaper variant, a bigger GPU; the smallest change first."""
     catalogue, ways = estimator.catalogue, []
     with_batch = [row for row in rows if row.instead]
     if with_batch:
         largest = max(with_batch, key=lambda row: row.instead.batch_size)  # type: ignore[union-attr]
         assert largest.instead is not None
-        ways.append(f"batch {largest.instead.batch_size} fits {largest.id}: --batch-size {largest.instead.batch_size}")
-    roomiest = max(rows, key=lambda row: row.memory.usable_bytes)
+        ways.append(f"on {largest.id} {largest.instead.text.partition('; ')[2]}")
     for label, variant, flags in _lighter(training):
-        lighter = estimator.ground(training._replace(variant=variant), roomiest.offer).memory
-        if lighter.fits:
-            ways.append(f"{label} needs {lighter.needed_bytes / GB:.0f} GB and fits {roomiest.id}: -- {' '.join(flags)}")
+        changed = training._replace(variant=variant)
+        fitting = [row for row in (estimator.estimate(changed, row.offer) for row in rows) if row.fits]
+        if fitting:
+            best = min(fitting, key=lambda row: (row.offer.usd_per_hour or Decimal("Infinity"), row.id))
+            ways.append(f"{label} needs {best.memory.needed_bytes / GB:.0f} GB and fits {best.id}: -- {' '.join(flags)}")
             if len(ways) == 2:
                 break
     needed = min(row.memory.needed_bytes for row in rows)
@@ -106,35 +134,44 @@ def _lighter(training: Training) -> list[tuple[str, Variant, tuple[str, ...]]]:
     return options
 
 
-def warnings(best: Estimate | None, training: Training, estimator: Estimator) -> list[tuple[str, str]]:
+def warnings(rows: list[Estimate], best: Estimate | None, training: Training, estimator: Estimator) -> list[tuple[str, str]]:
     """(code, text) of what to know before taking the best row."""
+    policy, variant = training.policy, training.variant
     found = []
-    if training.lerobot in training.policy.caveats:
-        found.append(("release", training.policy.caveats[training.lerobot]))
-    if training.policy.trainer != "lerobot-train":
-        found.append(("trainer", f"{training.policy.id} is trained by {training.policy.trainer} beside a robot or a simulator: "
+    if training.lerobot in policy.caveats:
+        found.append(("release", policy.caveats[training.lerobot]))
+    if policy.trainer != "lerobot-train":
+        found.append(("trainer", f"{policy.id} is trained by {policy.trainer} beside a robot or a simulator: "
                       "the time is that of its updates alone"))
-    variant = training.variant
-    known = training.policy.flags.get(training.lerobot, {})
-    if variant.dtype == "float32" and "dtype" in known and training.policy.launch_family == "vla-large":
+    if any(row.offer.target == "local" for row in rows):
+        ram = LOCAL_RAM_BYTES / GB
+        found.append(("local-machine", f"a machine of your own is taken as {LOCAL_VCPUS:g} threads and {ram:.0f} GB of memory"))
+    if variant.dtype == "float32" and "dtype" in policy.flags.get(training.lerobot, {}) and policy.launch_family == "vla-large":
+        offer = min(rows, key=lambda row: row.offer.num_gpus).offer
         lighter = variant._replace(dtype="bfloat16", autocast=training.lerobot == "0.6.1")
-        peak, less = (
-            cost_of(estimator.catalogue, training.policy, option, training.cameras).peak_bytes(training.batch_size) / GB
-            for option in (variant, lighter)
+        needs, less = (
+            estimator.ground(training._replace(variant=option), offer).memory.needed_bytes / GB for option in (variant, lighter)
         )
-        found.append(("dtype", f"{training.policy.id} trains in float32 unless told otherwise: {peak:.0f} GB at batch "
+        found.append(("dtype", f"{policy.id} trains in float32 unless told otherwise: {needs:.0f} GB at batch "
                       f"{training.batch_size}; -- --policy.dtype=bfloat16 needs {less:.0f} GB"))
-    if best is not None:
-        gpu = estimator.catalogue.gpus[best.offer.gpu]
-        if gpu.bf16 is None and gpu.vendor == "nvidia" and (variant.dtype == "bfloat16" or variant.autocast):
-            found.append(("no-bf16", f"{gpu.name} has no bf16 units: bf16 is emulated and slow there"))
-        if best.step.limiter == "loader":
-            found.append(("loader-bound", f"on {best.id} the data loader is slower than the GPU; more vCPUs, smaller videos or "
-                          "-- --num_workers=N change that"))
-        if best.memory.driver == "optimizer":
-            found.append(("optimizer-bound", "the optimizer step sets the peak memory: a smaller batch does not lower it; "
-                          "a lighter dtype, LoRA or frozen parts do"))
-        if best.attempts > 1:
-            found.append(("segments", f"longer than {best.offer.target}'s longest timeout: {best.attempts} segments, "
-                          "each resuming from the newest checkpoint"))
+    return found if best is None else found + _of_the_row(best, training, estimator)
+
+
+def _of_the_row(best: Estimate, training: Training, estimator: Estimator) -> list[tuple[str, str]]:
+    variant, gpu = training.variant, estimator.catalogue.gpus[best.offer.gpu]
+    found = []
+    if gpu.bf16 is None and gpu.vendor == "nvidia" and (variant.dtype == "bfloat16" or variant.autocast):
+        found.append(("no-bf16", f"{gpu.name} has no bf16 units: bf16 is emulated and slow there"))
+    if best.step.limiter == "loader":
+        found.append(("loader-bound", f"on {best.id} the data loader is slower than the GPU; more vCPUs, smaller videos or "
+                      "-- --num_workers=N change that"))
+    if best.memory.driver == "optimizer":
+        found.append(("optimizer-bound", "the optimizer step sets the peak memory: a smaller batch does not lower it; "
+                      "a lighter dtype, LoRA or frozen parts do"))
+    if best.offer.num_gpus > 1:
+        found.append(("effective-batch", f"{best.id} trains with an effective batch of {effective(best)} in {best.updates} updates; "
+                      "LeRobot does not change the learning rate for that"))
+    if best.segments > 1:
+        found.append(("segments", f"longer than one attempt of {best.timeout_s} s: {best.segments} attempts, "
+                      "each continuing from the newest checkpoint"))
     return found

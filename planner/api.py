@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planner.errors import UsageError
 from planner.request import Search, Workload
 
 if TYPE_CHECKING:
@@ -34,7 +36,28 @@ def plan(workload: Workload, search: Search | None = None) -> Plan:
         if root is not None and Path(root).expanduser().is_dir():  # elsewhere it may exist where the command runs
             dataset = read_local(root)
     training = resolve(workload, catalogue, dataset)
-    return choose(training, search or Search(), catalogue, calibration)
+    return choose(training, _checked(search or Search()), catalogue, calibration)
+
+
+def _checked(search: Search) -> Search:
+    """The search with dollars as Decimal and single names as lists, or one line that says what is wrong with it."""
+    values = search._asdict()
+    for name in ("targets", "gpus"):
+        if isinstance(values[name], str):
+            values[name] = (values[name],)
+    cost = values["max_cost"]
+    if cost is not None:
+        try:
+            values["max_cost"] = Decimal(str(cost))
+        except ArithmeticError:
+            raise UsageError("usage", f"max_cost {cost!r}: expected dollars") from None
+    for name in ("max_cost", "max_hours", "timeout_s", "num_gpus", "attempts"):
+        value = values[name]
+        if value is not None and (isinstance(value, bool) or not 0 < value < 10**9):
+            raise UsageError("usage", f"{name} {value}: expected a number above 0")
+        if name in ("timeout_s", "num_gpus", "attempts") and value is not None and not isinstance(value, int):
+            raise UsageError("usage", f"{name} {value}: expected a whole number")
+    return Search(**values)
 
 
 @lru_cache(maxsize=1)

@@ -31,7 +31,7 @@ class Catalogue(NamedTuple):
     offers: tuple[Offer, ...]
     aliases: dict[str, str]  # a provider's other names for a flavor -> the flavor
     profiles: tuple[Profile, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[Run, ...]  # those that are scored; read_runs() has all
     digest: str = ""  # of the bundled files it was made from; empty where a user's entries are in it
 
     def source(self, name: str | None) -> Source | None:
@@ -70,8 +70,20 @@ def _yaml_files(folder: Path) -> list[Path]:
 # ------------------------------------------------------------------------------------------ from YAML
 
 
+#: what data/offers/<target>.yaml holds beside its name and its offers
+RULES = ("title", "rules", "startup", "bandwidth", "cpu_kappa")
+
+
 def _build(data: Path, user: Path | None) -> Catalogue:
     from planner import entries, fields, yamlfile
+
+    if user is not None:
+        names = [path.relative_to(data).as_posix() for path in _yaml_files(data)]
+        for path in _yaml_files(user):
+            name = path.relative_to(user).as_posix()
+            if name not in names:
+                raise UsageError("catalogue", f"{path}: there is no {name} to lay it over{_near(name, names)}"
+                                 f"{'' if _near(name, names) else '; the files are ' + ', '.join(names)}")
 
     class Layer:
         """One file and the user's file of the same name over it."""
@@ -113,35 +125,57 @@ def _build(data: Path, user: Path | None) -> Catalogue:
     targets, offers, aliases = {}, [], {}
     for path in sorted((data / "offers").glob("*.yaml")):
         layer = Layer(f"offers/{path.name}")
+        for content, file in ((layer.bundled, layer.file), (layer.own, layer.own_file)):
+            _only(content, ("target", *RULES, "offers"), file)
         merged = {key: _overlay(layer.bundled.get(key), layer.own[key]) if key in layer.own else layer.bundled[key]
                   for key in {**layer.bundled, **layer.own} if key != "offers"}
         target = merged.pop("target", None)
         if target != path.stem:
             raise UsageError("catalogue", f"{layer.file}: target: expected {path.stem!r}, the file's name, got {target!r}")
-        targets[target] = entries.rules(layer.file, target, merged, sources)
-        _only(merged, ("title", "rules", "startup", "bandwidth", "cpu_kappa"), layer.file)
+        targets[target] = entries.rules(layer.own_file if set(layer.own) & set(RULES) else layer.file, target, merged, sources)
         for file, name, value, mine in layer.section("offers"):
-            offers += entries.offers(file, target, name, value, sources, "user" if mine else "bundled")
+            made = entries.offers(file, target, name, value, sources, "user" if mine else "bundled")
+            for offer in made:
+                if offer.gpu not in gpus:
+                    raise UsageError("catalogue", f"{file}: {name}: gpu: {offer.gpu!r} does not exist{_near(offer.gpu, gpus)}")
+            offers += made
             if isinstance(value, dict) and value.get("alias_of"):
                 aliases[name] = str(value["alias_of"])
     runs_layer = Layer("evidence.yaml")
-    runs = tuple(entries.run(file, name, value) for file, name, value, _ in runs_layer.section("runs"))
+    _only(runs_layer.own, ("runs",), runs_layer.own_file)
+    runs = tuple(run for file, name, value, _ in runs_layer.section("runs") if (run := entries.run(file, name, value)).scored)
     catalogue = Catalogue(sources, gpus, groups, policies, targets, tuple(offers), aliases, _profiles(data / "profiles.csv"), runs,
                           "" if user else _digest(_hashes(data)))
     _check(catalogue, data)
     return catalogue
 
 
+def read_runs(data: Path) -> tuple[Run, ...]:
+    """Every run of the bundled evidence, also those that cannot be scored."""
+    from planner import entries, yamlfile
+
+    path = data / "evidence.yaml"
+    return tuple(entries.run(str(path), name, value) for name, value in yamlfile.read(path)["runs"].items())
+
+
 def _overlay(below: Any, above: Any) -> Any:
-    if isinstance(below, dict) and isinstance(above, dict):
+    if isinstance(below, dict) and isinstance(above, dict) and "value" not in above:  # a figure is replaced whole, date and all
         return {**below, **{key: _overlay(below.get(key), value) for key, value in above.items()}}
     return above
 
 
-def _only(layer: dict[str, Any], keys: tuple[str, ...], file: str) -> None:
+def _only(layer: dict[str, Any], keys: Iterable[str], file: str) -> None:
     for key in layer:
         if key not in keys:
-            raise UsageError("catalogue", f"{file}: {key}: unknown field; expected one of: {', '.join(keys)}")
+            hint = _near(str(key), keys) or f"; expected one of: {', '.join(keys)}"
+            raise UsageError("catalogue", f"{file}: {key}: unknown field{hint}")
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(names), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _profiles(path: Path) -> tuple[Profile, ...]:
@@ -174,8 +208,6 @@ def _check(catalogue: Catalogue, data: Path) -> None:
         if name not in names:
             raise UsageError("catalogue", f"{data / file}: {entry}: {field}: {name!r} does not exist")
 
-    for offer in catalogue.offers:
-        known(f"offers/{offer.target}.yaml", offer.flavor, "gpu", offer.gpu, catalogue.gpus)
     for policy in catalogue.policies.values():
         known("policies.yaml", policy.id, "group", policy.group, catalogue.groups)
         if policy.analogy:
@@ -264,7 +296,8 @@ def _policy(row: list[Any]) -> Policy:
     policy["releases"], policy["required"] = tuple(policy["releases"]), tuple(policy["required"])
     policy["batch_size"] = Figure(*policy["batch_size"])
     if policy["base"] is not None:
-        policy["base"] = Base(policy["base"][0], policy["base"][1], Figure(*policy["base"][2]))
+        name, flag, size, cameras = policy["base"]
+        policy["base"] = Base(name, flag, Figure(*size), tuple(cameras))
     policy["sizes"] = {name: Figure(*value) for name, value in policy["sizes"].items()}
     policy["trained_by"] = tuple((flags, trained) for flags, trained in policy["trained_by"])
     policy["downloads"] = tuple((name, Figure(*size)) for name, size in policy["downloads"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from math import ceil
 from typing import TYPE_CHECKING
 
 from planner import advice, offers, prices
@@ -30,14 +31,14 @@ def choose(training: Training, search: Search, catalogue: Catalogue, calibration
         row = estimator.estimate(training, offer, search.timeout_s, search.attempts, search.max_cost)
         rows.append(_judge(row, training, search, estimator))
     rows = _mark_pareto(rows)
-    rows.sort(key=lambda row: _rank(row, search.optimize, rows))
+    rows.sort(key=lambda row: _rank(row, search, rows))
     possible = [row for row in rows if row.fits and row.why_not is None]
     priced = [row for row in possible if row.usd is not None]
     best = _best(possible, search.optimize)
     if best is not None:
         rows.insert(0, rows.pop(rows.index(best)))
-    cheapest = min(priced, key=lambda row: (row.usd.p50, row.wall_clock.p50), default=None)  # type: ignore[union-attr]
-    fastest = min(possible, key=lambda row: row.wall_clock.p50, default=None)
+    cheapest = min(priced, key=_tie, default=None)
+    fastest = min(possible, key=lambda row: (row.wall_clock.p50, *_tie(row)), default=None)
     error, code = (None, 0) if best else advice.nothing(rows, training, search, estimator)
     return Plan(
         kind="lerobot",
@@ -48,7 +49,7 @@ def choose(training: Training, search: Search, catalogue: Catalogue, calibration
             best.id, best.offer.target, best.offer.flavor, _why(best, possible, cheapest, fastest, search)),
         cheapest=cheapest.id if cheapest else None,
         fastest=fastest.id if fastest else None,
-        warnings=(*training.warnings, *advice.warnings(best, training, estimator)),
+        warnings=(*training.warnings, *advice.warnings(rows, best, training, estimator)),
         error=error,
         exit_code=code,
     )
@@ -61,19 +62,13 @@ def _judge(row: Estimate, training: Training, search: Search, estimator: Estimat
     """Say why a row cannot be taken, and what would."""
     if not row.memory.fits:
         return advice.too_big(row, training, search, estimator)
-    if not row.fits:
+    if not row.fits or row.why_not is not None:
         return row
-    longest = row.wall_clock.p90
-    if search.max_hours is not None and longest > search.max_hours * 3600:
-        return row._replace(why_not=f"may take {longest / 3600:.1f} h, over --max-hours {search.max_hours:g}")
+    if search.max_hours is not None and row.wall_clock.p90 > search.max_hours * 3600:
+        hours = ceil(row.wall_clock.p90 / 36) / 100
+        return row._replace(why_not=f"may take {hours:g} h, over --max-hours {search.max_hours:g}")
     if search.max_cost is not None and row.usd is None:
         return row._replace(why_not="no price, so --max-cost cannot be kept")
-    if search.max_cost is not None and row.usd is not None and row.usd.p90 > search.max_cost:
-        return row._replace(why_not=f"may cost ${row.usd.p90:.2f}, over --max-cost {search.max_cost}")
-    if search.timeout_s is not None and search.timeout_s * row.attempts < row.running.p90:
-        return row._replace(why_not=f"--timeout {search.timeout_s} s may stop it: it may run {row.running.p90:.0f} s")
-    if search.max_cost is not None and row.timeout_s * row.attempts < row.running.p90:
-        return row._replace(why_not=f"--max-cost {search.max_cost} pays for {row.timeout_s} s, and it may run {row.running.p90:.0f} s")
     return row
 
 
@@ -108,17 +103,23 @@ def _score(row: Estimate, optimize: str, rows: list[Estimate]) -> float:
     return float(row.usd.p50) / low_usd * (row.wall_clock.p50 / low_s)  # the cheapest product of both
 
 
-def _rank(row: Estimate, optimize: str, rows: list[Estimate]) -> tuple[object, ...]:
+def _rank(row: Estimate, search: Search, rows: list[Estimate]) -> tuple[object, ...]:
     """Rows that can be taken first, those without a price after those with one, then by the score."""
     able = row.fits and row.why_not is None
     shortfall = 0 if row.memory.fits else row.memory.needed_bytes - row.memory.usable_bytes
-    return (not able, not row.fits, row.usd is None, shortfall, _score(row, optimize, rows), row.wall_clock.p50, row.id)
+    beyond = 1.0 if able else advice.excess(row, search)
+    return (not able, not row.fits, beyond, able and row.usd is None, shortfall, _score(row, search.optimize, rows), *_tie(row))
+
+
+def _tie(row: Estimate) -> tuple[object, ...]:
+    """What decides between equal scores: money, then time."""
+    return (row.usd.p50 if row.usd is not None else Decimal("Infinity"), row.wall_clock.p50, row.id)
 
 
 def _best(possible: list[Estimate], optimize: str) -> Estimate | None:
     priced = [row for row in possible if row.usd is not None]
     pool = priced or possible
-    return min(pool, key=lambda row: (_score(row, optimize, pool), row.wall_clock.p50, row.id), default=None)
+    return min(pool, key=lambda row: (_score(row, optimize, pool), *_tie(row)), default=None)
 
 
 def _why(best: Estimate, possible: list[Estimate], cheapest: Estimate | None, fastest: Estimate | None, search: Search) -> str:
@@ -135,6 +136,8 @@ def _why(best: Estimate, possible: list[Estimate], cheapest: Estimate | None, fa
         ratio = best.wall_clock.p50 / fastest.wall_clock.p50
         if ratio >= 1.15:
             words += f"; {ratio:.1f} × faster for {_difference(fastest.usd.p50 - best.usd.p50)}: {fastest.offer.target} {_flavor(fastest)}"
+            if fastest.offer.num_gpus > 1:
+                words += f" (effective batch {advice.effective(fastest)})"
     return words
 
 

@@ -68,7 +68,7 @@ def find(text: str) -> Dataset | None:
     """
     if not text:
         raise UsageError("dataset", "--dataset is empty: give a folder or a Hub id such as lerobot/pusht")
-    if _exists(text):
+    if exists(text):
         return read_local(text)
     name = f"--dataset {_shown(text)}"
     if looks_like_path(text):
@@ -84,7 +84,8 @@ def looks_like_path(text: str) -> bool:
     return text.startswith((".", "/", "~", "\\")) or (text.count("/") > 1 and "://" not in text)
 
 
-def _exists(text: str) -> bool:
+def exists(text: str) -> bool:
+    """Whether a file or folder of this name is on this machine."""
     try:
         return Path(text).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # too long, a NUL byte, no home directory
@@ -184,13 +185,13 @@ def _camera(info: _Info, name: str, feature: dict[str, Any]) -> Camera:
         raise info.fail(field, f"none of {_shown(shape)} is a number of channels (1, 3 or 4)")
     height, width = (n for axis, n in enumerate(shape) if axis != channel)
     if feature["dtype"] == "image":
-        return Camera(width, height, "png")  # LeRobot stores image features as PNG bytes
+        return Camera(width, height, "png", name)  # LeRobot stores image features as PNG bytes
     video: dict[str, Any] = {}
     for key in ("video_info", "info"):  # v2 writes the former, newer formats the latter
         if isinstance(feature.get(key), dict):
             video |= feature[key]
     codec = video.get("video.codec")
-    return Camera(width, height, codec.lower() if isinstance(codec, str) and codec else None)
+    return Camera(width, height, codec.lower() if isinstance(codec, str) and codec else None, name)
 
 
 def _channel_axis(shape: list[int], names: Any) -> int | None:

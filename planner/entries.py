@@ -127,7 +127,7 @@ def policy(file: str, name: str, data: Any, sources: dict[str, Source]) -> Polic
     raw = entry.take("base", None)
     if raw is not None:
         inner = Entry(file, f"{name}: base", raw, sources)
-        base = Base(inner.text("id"), inner.text("flag"), inner.figure("download", "bytes"))
+        base = Base(inner.text("id"), inner.text("flag"), inner.figure("download", "bytes"), inner.names("cameras", ()))
         inner.done()
     downloads = []
     for item in entry.take("downloads", None) or ():
@@ -168,6 +168,8 @@ def policy(file: str, name: str, data: Any, sources: dict[str, Source]) -> Polic
         flags=entry.mapping("flags"),
         analogy=analogy,
         sizes={key: sizes.figure(key, None) for key in list(sizes.data)},
+        scratch_dtype=entry.choice("scratch_dtype", ("float32", "bfloat16"), None),
+        same_cameras=entry.flag("same_cameras", False),
         required=entry.names("required", ()),
         trained_by=tuple(trained_by),
         downloads=tuple(downloads),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class PlanError(Exception):
-    """One line for the user. `code` is stable and machine-readable, `exit_code` follows docs/contracts.md."""
+    """One line for the user. `code` is stable and machine-readable, `exit_code` follows docs/json.md."""
 
     exit_code = 1
 

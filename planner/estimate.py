@@ -1,33 +1,32 @@
-"""One workload on one offer: frames → steps → wall-clock → dollars, every sum with its terms. Pure.
+"""One training on one offer: frames → steps → wall-clock → dollars, every sum with its terms. Pure.
 
 Wall-clock is queue + start-up + training + checkpoints + final push. Dollars are what the target bills of it.
 """
 
 from __future__ import annotations
 
-from decimal import ROUND_UP, Decimal
-from math import ceil
+from decimal import Decimal
 from typing import NamedTuple
 
-from planner import memory, speed
+from planner import bill, memory, speed
+from planner.bounds import Bounds, Checkpoints, bound, checkpoints
 from planner.catalogue import Catalogue
 from planner.evidence import Calibration
-from planner.plans import Estimate, Memory, Money, Step, Term
+from planner.plans import Estimate, Memory, Step, Term
 from planner.prices import host_ram_bytes
 from planner.profiles import Cost, cost_of
-from planner.records import Gpu, Offer, Run, StartupRange, TargetRules
+from planner.records import Figure, Gpu, Offer, Run, StartupRange, TargetRules
 from planner.units import GB, Interval, point, total
 from planner.workload import Training
 
 #: A recorded frame in bytes per megapixel: AV1 as LeRobot writes it, 7.6-61 MB for 30 s of 640×480 at 30 fps.
 VIDEO_BYTES_PER_MPX, IMAGE_BYTES_PER_MPX = Interval(14e3, 43e3, 145e3), Interval(0.7e6, 1.0e6, 1.6e6)
-#: One checkpoint per quarter of an hour of training, at most ten: a run killed late loses little, and saving stays cheap.
-CHECKPOINT_EVERY_S, MAX_CHECKPOINTS = 900, 10
-#: The timeout leaves room beyond the P90, and is a round number.
-TIMEOUT_MARGIN, TIMEOUT_STEP_S = 1.25, 300
+#: Disk that the unpacked image takes: a CUDA torch stack of 12-18 GB.
+IMAGE_DISK_BYTES = 20 * GB
 #: Bandwidth that tells a large datacenter GPU, with long queues, from a small one.
 _LARGE_BANDWIDTH = 1.2e12
-_CENT = Decimal("0.000001")
+#: The generic CPU of the catalogue has 8 cores, 16 threads.
+_CPU_THREADS = 16.0
 
 
 class Ground(NamedTuple):
@@ -74,7 +73,17 @@ class Estimator:
         return self._grounds[key]
 
     def gpu(self, offer: Offer) -> Gpu:
-        return self.catalogue.gpus[offer.gpu]
+        """The offer's device; a CPU is as large and as fast as the machine it stands in."""
+        gpu = self.catalogue.gpus[offer.gpu]
+        if gpu.vendor != "cpu" or offer.ram_bytes is None or offer.vcpus is None:
+            return gpu
+
+        def scaled(figure: Figure, factor: float) -> Figure:
+            return figure._replace(value=figure.value * factor)
+
+        size = offer.vcpus / _CPU_THREADS
+        return gpu._replace(usable_bytes=gpu.usable_bytes._replace(value=0.9 * offer.ram_bytes), fp32=scaled(gpu.fp32, size),
+                            bandwidth=scaled(gpu.bandwidth, min(4.0, max(0.25, size))))
 
     def largest_batch(self, training: Training, offer: Offer) -> int:
         return memory.largest_batch(training, self.gpu(offer), max(1, offer.num_gpus), self.cost(training), self.sized(training))
@@ -85,40 +94,59 @@ class Estimator:
     ) -> Estimate:
         """`timeout_s` and `attempts` are the user's own; without them they follow from the P90. `max_cost` caps the timeout."""
         ground = self.ground(training, offer)
-        rules = self.catalogue.targets[offer.target]
+        rules, cost = self.catalogue.targets[offer.target], self.cost(training)
         gpus = max(1, offer.num_gpus)
         steps = training.steps(gpus)
-        cost = self.cost(training)
-        every = training.save_freq or save_freq(steps, ground.step.seconds.p50)
-        count = ceil(steps / every)
         startup = self._startup(training, offer, rules, cost, ground.step)
-        train = ground.step.seconds.times(steps)
-        saved = _transfer(rules.bandwidth["checkpoint"], cost.checkpoint_bytes)
-        terms = [
-            *startup,
-            Term("training", train, f"{steps} steps × {ground.step.seconds.p50:.4g} s"),
-            Term("checkpoints", Interval(*(count * (0.5 + part) for part in saved)), rules.bandwidth["checkpoint"].source,
-                 f"{count} × {cost.checkpoint_bytes / GB:.2f} GB"),
-        ]
-        if rules.output == "hub":
-            terms.append(_push(training, rules, cost, count))
-        wall = total([term.value for term in terms])
-        billed = [term for term in terms if rules.bills_scheduling or term.name not in ("queue", "image build")]
-        running = total([term.value for term in billed])
-        timeout, tries = _bound(running.p90, rules, timeout_s, attempts)
-        fits, why_not = ground.memory.fits, None
-        if fits:
-            why_not = self._host_ram(training, offer, gpus)
-            fits = why_not is None
+        started = total([term.value for term in bill.billed(startup, rules)])
+        room = self._checkpoint_room(training, offer)
+
+        def run(limit_s: float | None) -> tuple[Checkpoints, list[Term]]:
+            """Checkpoints and terms where an attempt ends after `limit_s` at the latest."""
+            within = None if limit_s is None else limit_s - started.p90
+            saves = checkpoints(steps, ground.step.seconds, training.save_freq, within, room, cost.checkpoint_bytes)
+            return saves, [*startup, *self._running(training, steps, saves, rules, cost, ground.step)]
+
+        saves, terms = run(None)
+        bounds = bound(total([term.value for term in bill.billed(terms, rules)]).p90, started.p90, rules, timeout_s, attempts)
+        if bounds.segments > 1:
+            saves, terms = run(bounds.timeout_s)
+            terms.append(_restarts(bounds, started, saves.between_s))
         estimate = Estimate(
             offer=offer, memory=ground.memory, batch_size=training.batch_size,
             gradient_accumulation=training.gradient_accumulation, steps=steps, updates=training.updates(gpus),
             step=ground.step, startup=total([term.value for term in startup]), startup_grade="modelled",
-            wall_clock=wall, wall_terms=tuple(terms), running=running, usd=None, usd_terms=(), usd_max=None, usd_max_formula="",
-            unbounded=rules.unbounded, price_grade=None, timeout_s=timeout, attempts=tries, save_freq=every,
-            fits=fits, why_not=why_not,
+            wall_clock=total([term.value for term in terms]), wall_terms=tuple(terms),
+            running=total([term.value for term in bill.billed(terms, rules)]),
+            usd=None, usd_terms=(), usd_max=None, usd_max_formula="", usd_needed=None, unbounded=rules.unbounded, price_grade=None,
+            timeout_s=bounds.timeout_s, attempts=bounds.attempts, segments=bounds.segments, save_freq=saves.every,
+            fits=ground.memory.fits, why_not=bounds.why_not,
         )
-        return _price(estimate, billed, rules, max_cost, timeout_s is not None)
+        if estimate.fits:
+            lacks = self._host_ram(training, offer, gpus) or saves.why_not
+            estimate = estimate._replace(fits=lacks is None, why_not=lacks or estimate.why_not)
+        return bill.priced(estimate, rules, max_cost)
+
+    def _checkpoint_room(self, training: Training, offer: Offer) -> float | None:
+        """Bytes of disk for checkpoints; None where the disk is not known."""
+        if offer.disk_bytes is None:
+            return None
+        data = self.dataset_bytes(training)
+        return offer.disk_bytes - IMAGE_DISK_BYTES - training.policy.download_bytes - (data.p90 if data else 0.0)
+
+    def _running(
+        self, training: Training, steps: int, saves: Checkpoints, rules: TargetRules, cost: Cost, step: Step
+    ) -> list[Term]:
+        """Training and what it leaves behind."""
+        saved = _transfer(rules.bandwidth["checkpoint"], cost.checkpoint_bytes)
+        terms = [
+            Term("training", step.seconds.times(steps), f"{steps} steps × {step.seconds.p50:.4g} s"),
+            Term("checkpoints", Interval(*(saves.saved * (0.5 + part) for part in saved)), rules.bandwidth["checkpoint"].source,
+                 f"{saves.saved} × {cost.checkpoint_bytes / GB:.2f} GB"),
+        ]
+        if rules.output == "hub":
+            terms.append(_push(training, rules, cost, saves.saved))
+        return terms
 
     def _host_ram(self, training: Training, offer: Offer, gpus: int) -> str | None:
         needed = host_ram_bytes(training, gpus)
@@ -161,14 +189,6 @@ class Estimator:
         return Interval(*(training.frames * (video * one + image * other) for one, other in both))
 
 
-def save_freq(steps: int, step_s: float) -> int:
-    """Steps between checkpoints, rounded up to two digits; the last step is always saved."""
-    count = min(MAX_CHECKPOINTS, max(1, round(steps * step_s / CHECKPOINT_EVERY_S)))
-    every = ceil(steps / count)
-    digits = 10 ** max(0, len(str(every)) - 2)
-    return min(steps, ceil(every / digits) * digits) if count > 1 else steps
-
-
 def _interval(term: StartupRange) -> Interval:
     return Interval(term.p10, term.p50, term.p90)
 
@@ -177,48 +197,18 @@ def _transfer(bandwidth: StartupRange, size: float) -> Interval:
     return Interval(size / bandwidth.p90, size / bandwidth.p50, size / bandwidth.p10)
 
 
-def _push(training: Training, rules: TargetRules, cost: Cost, checkpoints: int) -> Term:
-    """Sending results to the Hub: every checkpoint where the release can, else the final model."""
-    times = 1 if training.lerobot == "0.4.4" else checkpoints
-    name = "pushing the model" if times == 1 else "pushing checkpoints and the model"
-    parts = zip(_interval(rules.startup["push_fixed"]), _transfer(rules.bandwidth["push"], cost.weight_bytes), strict=True)
-    return Term(name, Interval(*(times * (wait + sent) for wait, sent in parts)), rules.bandwidth["push"].source,
-                f"{times} × {cost.weight_bytes / GB:.2f} GB")
+def _push(training: Training, rules: TargetRules, cost: Cost, count: int) -> Term:
+    """Sending results to the Hub: the final model, and every checkpoint with its optimizer state where the release can."""
+    sent = 0 if training.lerobot == "0.4.4" else count
+    size = cost.weight_bytes + sent * cost.checkpoint_bytes
+    name = "pushing checkpoints and the model" if sent else "pushing the model"
+    parts = zip(_interval(rules.startup["push_fixed"]), _transfer(rules.bandwidth["push"], size), strict=True)
+    return Term(name, Interval(*((sent + 1) * wait + seconds for wait, seconds in parts)), rules.bandwidth["push"].source,
+                f"{size / GB:.2f} GB in {sent + 1}")
 
 
-def _bound(p90_s: float, rules: TargetRules, timeout_s: int | None, attempts: int | None) -> tuple[int, int]:
-    """(timeout per attempt, attempts) that cover the P90 with margin, within what the target allows."""
-    timeout = timeout_s if timeout_s is not None else ceil(p90_s * TIMEOUT_MARGIN / TIMEOUT_STEP_S) * TIMEOUT_STEP_S
-    longest = rules.max_timeout_s
-    if longest is None or timeout <= longest:
-        return timeout, attempts or 1
-    return longest, max(attempts or 1, ceil(timeout / longest))
-
-
-def _price(estimate: Estimate, billed: list[Term], rules: TargetRules, max_cost: Decimal | None, fixed: bool) -> Estimate:
-    rate = estimate.offer.usd_per_hour
-    if rate is None:
-        return estimate
-    unit = rules.billing_unit_s
-    per_second = rate / 3600
-
-    def dollars(seconds: float) -> Decimal:
-        return (Decimal(ceil(round(seconds, 6) / unit) * unit) * per_second).quantize(_CENT, ROUND_UP)
-
-    money = Money(*(dollars(seconds) for seconds in estimate.running))
-    terms = [Term(term.name, term.value.times(float(per_second)), f"{term.value.p50:.0f} s × ${rate}/h", term.note) for term in billed]
-    rounding = float(money.p50) - sum(term.value.p50 for term in terms)
-    terms.append(Term("billing unit", point(rounding), f"billed by the {'minute' if unit == 60 else 'second'}, rounded up"))
-    limit = rules.startup_limit_s
-    if limit is None:
-        limit = ceil(sum(term.value.p90 for term in billed if term.name in ("image pull", "container start")))
-    timeout = estimate.timeout_s
-    if max_cost is not None and not fixed:
-        affordable = int(max_cost / estimate.attempts / per_second)
-        timeout = max(0, min(timeout, affordable - affordable % unit - limit))
-    worst = (dollars(limit + timeout) * estimate.attempts).quantize(_CENT, ROUND_UP)
-    formula = f"({limit} s start-up + {timeout} s timeout) × {estimate.attempts} attempt{'s' if estimate.attempts > 1 else ''} × ${rate}/h"
-    return estimate._replace(
-        usd=money, usd_terms=tuple(terms), usd_max=worst, usd_max_formula=formula, timeout_s=timeout,
-        price_grade="given" if estimate.offer.price_method == "user" else "measured",
-    )
+def _restarts(bounds: Bounds, started: Interval, between_s: float) -> Term:
+    """What continuing from a checkpoint costs: another start-up, and what was done since the last one: on average half."""
+    lost = Interval(0.0, between_s / 2, between_s)
+    return Term("restarts", total([started, lost]).times(bounds.segments - 1), "start-up again, and the steps since the last checkpoint",
+                f"{bounds.segments - 1} ×")

@@ -48,7 +48,8 @@ class Calibration(NamedTuple):
         """How well founded a step time is, and the run it leans on."""
         same = [run for run in self.timed if run.policy == training.policy.id]
         alike = [run for run in same if matches(run, training)]
-        here = next((run for run in alike if run.gpu == gpu.id and (run.num_gpus or 1) == num_gpus and same_images(run, training)), None)
+        here = next((run for run in alike if run.gpu == gpu.id and (run.num_gpus or 1) == num_gpus
+                     and run.confidence == "high" and same_images(run, training)), None)
         if here is not None:
             return "measured", f"{here.id}: {here.source}"
         if same:

@@ -5,6 +5,7 @@ A mistake is one line: file, entry, field, and what was expected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from planner.records import Figure, Source, StartupRange
 from planner.units import parse_quantity
 
 REQUIRED: Any = object()
+_DATE = re.compile(r"(19|20)\d\d(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?([ ,(].*)?|undated.*", re.DOTALL)
 
 
 class Entry:
@@ -56,8 +58,8 @@ class Entry:
         """An ISO date, a year, or a word such as `undated`."""
         value = self.take(field)
         text = value.isoformat() if hasattr(value, "isoformat") else str(value) if value is not None else ""
-        if not text:
-            raise self.fail(field, "expected a date such as 2026-10-08")
+        if not _DATE.fullmatch(text):
+            raise self.fail(field, f"expected a date such as 2026-10-08, a year, or undated; got {value!r}")
         return text
 
     def choice(self, field: str, allowed: Iterable[str], default: Any = REQUIRED) -> Any:

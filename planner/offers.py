@@ -34,7 +34,10 @@ def allowed(training: Training, search: Search, catalogue: Catalogue) -> list[Of
             return offer.num_gpus > 0
         return any(name.covers(offer) for name in names)
 
-    offers = [offer for offer in prices.priced(catalogue, training) if asked(offer)]
+    every = prices.priced(catalogue, training)
+    every += [offer for name in names if name.spelled for offer in _spelled(name, every)]
+    every += _more(every, {n for n in (num_gpus, *(name.number for name in names)) if n}, catalogue, training)
+    offers = [offer for offer in every if asked(offer)]
     rented = {offer.gpu for offer in catalogue.offers}
     for name in names:
         if name.gpu and ("local" in search.targets or (name.gpu not in rented and not search.targets)):
@@ -44,12 +47,32 @@ def allowed(training: Training, search: Search, catalogue: Catalogue) -> list[Of
     return offers
 
 
+def _spelled(name: _Named, offers: list[Offer]) -> list[Offer]:
+    """A provider's own spelling is kept: H100! is an H100 that is not upgraded, B200+ may be a B300."""
+    return [offer._replace(flavor=name.flavor) for offer in offers if offer.flavor == name.spelled and name.flavor]
+
+
+def _more(offers: list[Offer], numbers: set[int], catalogue: Catalogue, training: Training) -> list[Offer]:
+    """Where GPUs are sold singly any number up to the most can be had; the catalogue lists the usual ones."""
+    found = []
+    for one in [offer for offer in offers if offer.per_gpu and offer.num_gpus == 1]:
+        listed = {offer.num_gpus for offer in offers if (offer.target, offer.flavor) == (one.target, one.flavor)}
+        bare = next(offer for offer in catalogue.offers if (offer.target, offer.gpu, offer.num_gpus) == (one.target, one.gpu, 1))
+        for number in sorted(numbers - listed):
+            if number < max(listed):
+                usd = None if bare.usd_per_hour is None else bare.usd_per_hour * number
+                more = bare._replace(flavor=one.flavor, num_gpus=number, usd_per_hour=usd)
+                found.append(prices.priced_offer(more, catalogue, training))
+    return found
+
+
 class _Named(NamedTuple):
     """What `--gpu NAME` asks for: a GPU of the catalogue or one flavor, and how many where it says so."""
 
     gpu: str | None
     flavor: str | None
     number: int | None
+    spelled: str | None = None  # the listed flavor that `flavor` is another spelling of
 
     def covers(self, offer: Offer) -> bool:
         return (offer.gpu == self.gpu or offer.flavor == self.flavor) and self.number in (None, offer.num_gpus)
@@ -69,6 +92,9 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
         text = text.lower().strip().removeprefix("nvidia").strip().removeprefix("geforce")
         return "".join(character for character in text if character.isalnum()).removesuffix("gb")
 
+    for alias, flavor in catalogue.aliases.items():
+        if text.strip().lower() == alias.lower():
+            return _Named(None, alias, count, flavor)
     gpus = {plain(gpu): gpu for gpu in catalogue.gpus}
     flavors = {plain(offer.flavor): offer.flavor for offer in catalogue.offers}
     flavors |= {plain(alias): flavor for alias, flavor in catalogue.aliases.items()}
@@ -78,7 +104,7 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
         return _Named(gpus[wanted], None, count)
     if wanted in flavors:
         return _Named(None, flavors[wanted], count)
-    raise UsageError("gpu", f"--gpu {name}: {nearest(wanted, sorted(catalogue.gpus))}; `plan gpus` lists them")
+    raise UsageError("gpu", f"--gpu {name}: {nearest(wanted, sorted(catalogue.gpus))} (`plan gpus` lists them)")
 
 
 def _local(gpu: str, count: int) -> Offer:

@@ -134,8 +134,19 @@ class Pasted(NamedTuple):
 
 def read(tail: tuple[str, ...]) -> Pasted:
     """The tail taken apart. Raises UsageError, in one line, where it is neither arguments nor a training command."""
+    found = _read(tail)
+    if found.get("policy.type") is not None and found.get("policy.path") is not None:
+        raise error("--policy.type and --policy.path stand together, which LeRobot refuses: "
+                    "the configuration behind --policy.path names the type, so leave --policy.type out")
+    return found
+
+
+def _read(tail: tuple[str, ...]) -> Pasted:
     if not tail or tail[0].startswith("--"):
         return Pasted(args=tail)
+    if len(tail) == 1 and len(tail[0].split()) > 1:
+        raise error("what stands after -- is one quoted text: remove the quotes around it, as in -- "
+                    f"{tail[0].split()[0]} …")
     environment = []
     rest = tail
     while rest and (match := _VARIABLE.fullmatch(rest[0])):

@@ -89,10 +89,12 @@ class Estimate(NamedTuple):
     usd_terms: tuple[Term, ...]  # p50s sum to usd.p50, in dollars
     usd_max: Decimal | None  # the target's own bound
     usd_max_formula: str
+    usd_needed: Decimal | None  # the smallest budget whose timeout covers the P90
     unbounded: tuple[str, ...]  # what usd_max cannot include
     price_grade: str | None  # measured for a price list; given for a user's; None without a price
     timeout_s: int
     attempts: int
+    segments: int  # attempts that the run needs, each continuing from the newest checkpoint
     save_freq: int  # steps between checkpoints
     why_not: str | None = None  # None: can be recommended
     fits: bool = True

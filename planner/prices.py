@@ -36,10 +36,11 @@ def requested_ram_bytes(training: Training, num_gpus: int) -> int:
 
 def priced(catalogue: Catalogue, training: Training) -> list[Offer]:
     """Every offer with the whole hourly price of running this workload on it."""
-    return [_priced(offer, catalogue, training) for offer in catalogue.offers]
+    return [priced_offer(offer, catalogue, training) for offer in catalogue.offers]
 
 
-def _priced(offer: Offer, catalogue: Catalogue, training: Training) -> Offer:
+def priced_offer(offer: Offer, catalogue: Catalogue, training: Training) -> Offer:
+    """One offer with its whole hourly price and what it is made of."""
     rules = catalogue.targets[offer.target]
     gpu = f"{offer.num_gpus} × {catalogue.gpus[offer.gpu].name}" if offer.num_gpus else offer.flavor
     if rules.usd_per_core_hour is None or rules.usd_per_gib_hour is None:

@@ -105,6 +105,7 @@ class Base(NamedTuple):
     id: str  # Hub id
     flag: str  # --policy.path, --policy.pretrained_path, or "" where the policy loads it by itself
     download_bytes: Figure
+    cameras: tuple[str, ...] = ()  # its cameras' feature keys, in its order; empty: not known
 
 
 class Policy(NamedTuple):
@@ -127,6 +128,8 @@ class Policy(NamedTuple):
     flags: dict[str, dict[str, object]]  # release -> flag name without "--policy." -> default
     analogy: dict[str, object] | None  # for a policy without a profile: sibling, ratio, source
     sizes: dict[str, Figure]  # params, trainable params, checkpoint bytes ... where published
+    scratch_dtype: str | None = None  # what the weights are without a base, if not `dtype`
+    same_cameras: bool = False  # all cameras must have one size
     required: tuple[str, ...] = ()  # arguments that the type cannot train without, e.g. --policy.action_mode=auto
     trained_by: tuple[tuple[dict[str, object], str], ...] = ()  # flag values -> what they train; first match decides
     downloads: tuple[tuple[str, Figure], ...] = ()  # (Hub id, bytes) it fetches beside its base

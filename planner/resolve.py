@@ -52,10 +52,17 @@ def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = N
         batch = LEROBOT_BATCH if tail.whole else int(policy.batch_size.value)
         assumed.append(Assumption("batch size per GPU", str(batch), "--batch-size"))
     frames, episodes, fps = _frames(request, tail, dataset, assumed, warnings)
+    chosen = tail.integers("dataset.episodes")
+    if dataset is not None and chosen is None and episodes is not None and episodes < dataset.episodes:
+        chosen = tuple(range(episodes))  # the first ones, and the trainer is told so
     epochs, steps = _length(request, tail, frames, assumed)
     if dataset is not None:
         warnings += dataset.warnings(release)
     workers = tail.integer("num_workers")
+    if workers is None:
+        assumed.append(Assumption("loader workers", str(DEFAULT_NUM_WORKERS), "-- --num_workers"))
+    if any(camera.codec is None for camera in cameras):
+        assumed.append(Assumption("video codec", "av1", "--dataset"))
     return Training(
         policy=policy,
         variant=variant,
@@ -70,6 +77,7 @@ def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = N
         given_steps=steps,
         gradient_accumulation=accumulation_of(tail, release),
         dataset=_dataset_name(request, tail, dataset),
+        dataset_episodes=chosen,
         dataset_root=_dataset_root(tail, dataset),
         dataset_bytes=dataset.bytes_on_disk if dataset else None,
         save_freq=_save_freq(tail),
@@ -125,7 +133,7 @@ def _release(asked: str | None) -> str:
         return RELEASES[0]
     wanted = asked.removeprefix("v")
     if wanted not in RELEASES:
-        raise UsageError("usage", f"--lerobot-version {asked}: the flags of {', '.join(RELEASES)} are known; choose the nearest")
+        raise UsageError("usage", f"--lerobot-version {asked}: expected one of {', '.join(RELEASES)}")
     return wanted
 
 
@@ -137,6 +145,9 @@ def _policy(request: Workload, tail: Pasted, catalogue: Catalogue, release: str)
     name = _agree("--policy", request.policy, "--policy.type", typed)
     based = weights.get(path or "")
     if name is None and based is None:
+        if tail.get("config_path") is not None:
+            raise UsageError("policy", "what a resumed run trains stands in its train_config.json, which is not read: "
+                             "add --policy TYPE, --batch-size N and --steps N (those that remain)")
         if path is not None:
             raise UsageError("policy", f"the policy behind {path} is not known here: add --policy TYPE ({', '.join(names)})")
         raise UsageError("policy", "which policy? --policy NAME, for example --policy smolvla; `plan policies` lists them")
@@ -146,7 +157,7 @@ def _policy(request: Workload, tail: Pasted, catalogue: Catalogue, release: str)
     assert name is not None
     policy = catalogue.policies.get(name)
     if policy is None:
-        raise UsageError("policy", f"no policy {name!r}: {nearest(name, names)}; `plan policies` lists them")
+        raise UsageError("policy", f"no policy {name!r}: {nearest(name, names)} (`plan policies` lists them)")
     if release not in policy.releases:
         raise UsageError("policy", f"LeRobot {release} has no {name}; it is in {', '.join(policy.releases)}: --lerobot-version")
     return policy
@@ -159,15 +170,21 @@ def _cameras(request: Workload, policy: Policy, dataset: Dataset | None, assumed
     if policy.image_cost == "none":
         return ()
     most = policy.max_cameras or MAX_CAMERAS
-    if request.cameras:
+    given = "--cameras"
+    if dataset is not None:
+        if request.cameras:
+            raise UsageError("conflict", f"--cameras and --dataset {dataset.name} both say what is seen; leave --cameras out")
+        cameras, given = dataset.cameras, f"--dataset {dataset.name}"
+    elif request.cameras:
         cameras = tuple(camera for text in request.cameras for camera in parse_cameras(text))
-    elif dataset is not None:
-        return dataset.cameras[:most]
     else:
         cameras = DEFAULT_CAMERAS[:most]
         assumed.append(Assumption("cameras", f"{len(cameras)} × 640×480", "--cameras"))
     if len(cameras) > most:
-        raise UsageError("usage", f"--cameras: {policy.id} takes at most {most} camera{'s' if most > 1 else ''}, got {len(cameras)}")
+        raise UsageError("cameras", f"{given}: LeRobot trains {policy.id} on at most {most} camera{'s' if most > 1 else ''}, "
+                         f"and there are {len(cameras)}")
+    if policy.same_cameras and len({(camera.width, camera.height) for camera in cameras}) > 1:
+        raise UsageError("cameras", f"{given}: LeRobot trains {policy.id} only on cameras of one size; resize the dataset's videos")
     return cameras
 
 
@@ -197,6 +214,9 @@ def _frames(
         for flag, value in (("--episode-seconds", seconds), ("--episodes", request.episodes)):
             if value is not None and (flag == "--episode-seconds" or seconds is not None):
                 raise UsageError("conflict", f"--frames and {flag} both say how many frames there are; give one of them")
+        if dataset is not None and frames != dataset.frames:
+            raise UsageError("conflict", f"--frames {frames} and --dataset {dataset.name}, which has {dataset.frames}, disagree; "
+                             "leave --frames out")
         return frames, episodes, fps
     if dataset is not None:
         return _dataset_frames(dataset, chosen, episodes, fps, seconds, warnings)
@@ -228,8 +248,6 @@ def _dataset_frames(
             raise UsageError("dataset", f"--episodes {episodes}: {dataset.name} has {dataset.episodes}")
         if episodes < dataset.episodes:
             chosen = tuple(range(episodes))
-            warnings.append(("episodes", f"the first {episodes} of {dataset.episodes} episodes are trained; "
-                             f"add -- '--dataset.episodes=[0,…,{episodes - 1}]' to say so to the trainer"))
     if chosen is None:
         return dataset.frames, dataset.episodes, dataset.fps
     frames, exact = datasets.frames_of(dataset, chosen)

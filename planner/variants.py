@@ -29,7 +29,9 @@ def variant_of(policy: Policy, release: str, tail: Pasted) -> Variant:
     name, dtype = setting(("dtype", "torch_dtype", "vlm_dtype"))
     if dtype is not None and tail.get(f"policy.{name}") is not None and dtype not in _DTYPES:
         raise UsageError("trainer-args", f"--policy.{name}={dtype}: LeRobot takes float32 or bfloat16")
-    bulk = policy.dtype if dtype is None or tail.get(f"policy.{name}") is None else _DTYPES[dtype]
+    scratch = tail.get("policy.type") is not None and tail.get("policy.pretrained_path") is None
+    default = policy.scratch_dtype if scratch and policy.scratch_dtype else policy.dtype
+    bulk = default if dtype is None or tail.get(f"policy.{name}") is None else _DTYPES[dtype]
     checkpointing = bool(setting(("gradient_checkpointing", "use_gradient_checkpointing", "enable_gradient_checkpointing"))[1])
     lora = 0
     if any(flag is not None and flag.startswith("peft.") for flag, _ in pasted.spans(tail.args)):

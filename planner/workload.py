@@ -18,11 +18,13 @@ DEFAULT_LORA_RANK = 16  # --peft.r's own default
 
 
 class Camera(NamedTuple):
-    """One image stream. `codec` is as LeRobot writes it (av1, h264, hevc, png); None is unknown."""
+    """One image stream. `codec` is as LeRobot writes it (av1, h264, hevc, png) and `key` is the dataset's name for it, as
+    in observation.images.front; None is unknown."""
 
     width: int
     height: int
     codec: str | None = None
+    key: str | None = None
 
     @property
     def megapixels(self) -> float:
@@ -43,6 +45,8 @@ class Variant(NamedTuple):
     def label(self) -> str:
         """Short name, as in `bf16 · gradient checkpointing · LoRA 16`."""
         parts = [{"float32": "fp32", "bfloat16": "bf16"}.get(self.dtype, self.dtype)]
+        if self.autocast and self.dtype == "float32":
+            parts = ["fp32 with bf16 autocast"]
         if self.trained == "lora":
             parts.append(f"LoRA {self.lora_rank}")
         elif self.trained != "all":
@@ -83,6 +87,7 @@ class Training(NamedTuple):
     gradient_accumulation: int = 1
     dataset: str | None = None  # repository id, as --dataset.repo_id takes it
     dataset_root: str | None = None  # local folder
+    dataset_episodes: tuple[int, ...] | None = None  # those that are trained; None: all
     dataset_bytes: int | None = None
     save_freq: int | None = None  # None: chosen from the length of the run
     video_backend: str = "torchcodec"

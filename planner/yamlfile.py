@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, Any]:
         _refuse_traps(node, path)
         data = loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise UsageError("catalogue", f"{path}{_where(error)}: {_reason(error)}") from None
+        raise UsageError("catalogue", f"{path}{_where(error)}: {_reason(error, text)}") from None
     except (RecursionError, ValueError) as error:
         raise UsageError("catalogue", f"{path}: cannot be read as YAML: {error}") from None
     finally:
@@ -73,8 +73,9 @@ def _where(error: Any) -> str:
     return f":{mark.line + 1}" if mark is not None else ""
 
 
-def _reason(error: Any) -> str:
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    if "\\t" in problem or "'\t'" in problem:
+def _reason(error: Any, text: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
         return "a tab; YAML is indented with spaces"
-    return f"not valid YAML: {problem}"
+    return f"not valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"

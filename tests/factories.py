@@ -80,8 +80,9 @@ def estimate(where: Offer | None = None, **fields: Any) -> Estimate:
         step=Step(step, "compute", "measured", (), "test", point(0.2)),
         startup=Interval(60, 120, 300), startup_grade="modelled", wall_clock=step.times(20_000), wall_terms=(),
         running=step.times(20_000),
-        usd=Money(Decimal(4), Decimal(5), Decimal(6)), usd_terms=(), usd_max=Decimal(8), usd_max_formula="", unbounded=(),
-        price_grade="measured", timeout_s=28_800, attempts=1, save_freq=2_500,
+        usd=Money(Decimal(4), Decimal(5), Decimal(6)), usd_terms=(), usd_max=Decimal(8), usd_max_formula="",
+        usd_needed=Decimal(7), unbounded=(),
+        price_grade="measured", timeout_s=28_800, attempts=1, segments=1, save_freq=2_500,
     )
     return Estimate(**(values | fields))
 

@@ -15,6 +15,7 @@ from planner.errors import UsageError
 from planner.records import Figure
 
 NONE = Path("/nonexistent")
+OWN_PRICE = "offers:\n  l4x1: {{price: {{value: 0.5 USD/h, source: hf_jobs_pricing, as_of: {}}}}}\n"
 DATED = re.compile(r'(?<=source: hf_jobs_pricing), as_of: "[^"]*"')
 
 
@@ -61,6 +62,7 @@ def test_every_policy_type_is_there(bundled: Catalogue) -> None:
     expected = (
         {"act", "diffusion", "vqbet", "tdmpc", "multi_task_dit", "smolvla", "pi0", "pi05", "pi0_fast", "xvla", "groot", "wall_x"}
         | {"eo1", "evo1", "fastwam", "molmoact2", "vla_jepa", "lingbot_va", "gaussian_actor", "sac"}
+        | {"reward_classifier", "sarm"}
     )
     assert set(bundled.policies) == expected
     assert len(bundled.groups) == 6
@@ -124,7 +126,7 @@ def test_every_source_is_used(bundled: Catalogue) -> None:
         ("offers/hf.yaml", lambda t: t.replace("0.80 USD/h", "0.80", 1), "expected a number with a unit"),
         ("offers/hf.yaml", lambda t: t.replace("0.80 USD/h", "0 USD/h", 1), "expected more than 0"),
         ("gpus.yaml", lambda t: t + "\nt4:\n  name: again\n", "'t4' stands twice"),
-        ("gpus.yaml", lambda t: t + "\n\tbad: 1\n", "a tab|not valid YAML"),
+        ("gpus.yaml", lambda t: t + "\n\tbad: 1\n", "a tab; YAML is indented with spaces"),
         ("gpus.yaml", lambda t: "", "is empty"),
         ("gpus.yaml", lambda t: "- a\n- b\n", "expected a mapping"),
         ("gpus.yaml", lambda t: "a: &a [x]\nb: *a\n", "aliases"),
@@ -175,3 +177,24 @@ def test_mistake_in_a_user_file_names_that_file(data: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError) as caught:
         load(data, user=own)
     assert str(own / "gpus.yaml") in caught.value.text and "did you mean 'watts'" in caught.value.text
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("offers/hf.yaml", "offers:\n  l4x1: {price: {value: 0.55 USD/h, source: hf_jobs_pricing}}\n", "l4x1: price: as_of: is missing"),
+        ("offers/hf.yaml", OWN_PRICE.format("'2026-13-41'"), "expected a date"),
+        ("offers/hf.yaml", OWN_PRICE.format("banana"), "expected a date"),
+        ("offers/hf.yaml", "ofers:\n  l4x1: {}\n", "ofers: unknown field; did you mean 'offers'?"),
+        ("offers/hf.yaml", "offers:\n  l4x1: {gpu: l44}\n", "l4x1: gpu: 'l44' does not exist; did you mean 'l4'?"),
+        ("gpu.yaml", "l4: {}\n", "there is no gpu.yaml to lay it over; did you mean 'gpus.yaml'?"),
+        ("offers/lambda.yaml", "offers: {}\n", "there is no offers/lambda.yaml to lay it over"),
+    ],
+)
+def test_mistakes_of_a_user_are_theirs(data: Path, tmp_path: Path, file: str, text: str, expected: str) -> None:
+    path = tmp_path / "own" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load(data, user=tmp_path / "own")
+    assert str(path) in caught.value.text and expected in caught.value.text

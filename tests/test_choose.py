@@ -62,9 +62,24 @@ def test_gpu_names_people_use(name: str) -> None:
     assert plan(SMOLVLA, search(gpus=(name,))).estimates
 
 
+def test_spellings_that_mean_something_are_kept() -> None:
+    assert row_ids(plan(SMOLVLA, search(gpus=("H100!",), num_gpus=1))) == ["modal:H100!"]
+    pinned, plain = (plan(SMOLVLA, search(gpus=(name,), num_gpus=1)).estimates[0] for name in ("H100!", "H100"))
+    assert pinned.usd == plain.usd
+
+
+def test_any_number_of_gpus_that_are_sold_singly() -> None:
+    three = plan(SMOLVLA, search(gpus=("H100:3",))).estimates
+    assert [row.id for row in three] == ["modal:H100:3"]
+    one = plan(SMOLVLA, search(gpus=("H100",), num_gpus=1)).estimates[0]
+    assert three[0].offer.price_parts[0][1] == 3 * one.offer.price_parts[0][1]
+    with pytest.raises(UsageError):
+        plan(SMOLVLA, search(gpus=("A10:5",)))
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [({"gpus": ("rtx409",)}, "did you mean"), ({"targets": ("aws",)}, "--target aws"), ({"num_gpus": 3}, "nothing is offered"),
+    [({"gpus": ("rtx409",)}, "did you mean"), ({"targets": ("aws",)}, "--target aws"), ({"num_gpus": 9}, "nothing is offered"),
      ({"targets": ("local",)}, "name the card with --gpu"), ({"targets": ("hf",), "gpus": ("h100",)}, "nothing is offered")],
 )
 def test_impossible_searches(fields: dict[str, object], expected: str) -> None:
@@ -125,11 +140,71 @@ def test_budget_bounds_the_worst_case_and_is_an_error_of_its_own() -> None:
     assert (poor.exit_code, poor.error and poor.error[0]) == (4, "over-budget")
 
 
+@pytest.mark.parametrize("dollars", [5, 5.0, "5", Decimal(5)])
+def test_dollars_may_be_any_number(dollars: object) -> None:
+    assert plan(SMOLVLA, search(max_cost=dollars)).recommended is not None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"max_cost": "five"}, {"max_hours": -1}, {"num_gpus": 0}, {"attempts": 0}, {"timeout_s": 1.5}, {"optimize": "x"}],
+)
+def test_search_is_checked(fields: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        plan(SMOLVLA, search(**fields))
+
+
+def test_one_target_may_stand_alone() -> None:
+    assert {row.offer.target for row in plan(SMOLVLA, search(targets="hf")).estimates} == {"hf"}
+
+
+def test_timeouts_and_attempts_mean_what_they_can(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another attempt continues on a volume and begins again elsewhere; a bound that the user set is kept."""
+    hub = plan(SMOLVLA, search(targets=("hf",), gpus=("l4x1",), timeout_s=3600, attempts=4))
+    assert hub.recommended is None and "begin again" in str(hub.estimates[0].why_not)
+    volume = plan(SMOLVLA, search(targets=("modal",), gpus=("l4",), num_gpus=1, timeout_s=3600, attempts=20))
+    row = volume.estimates[0]
+    assert row.why_not is None and row.segments > 1
+    assert row.save_freq * row.step.seconds.p90 < 3600 / 2, "every attempt gets past a checkpoint"
+    assert any(term.name == "restarts" and term.value.p50 > 0 for term in row.wall_terms)
+    few = plan(SMOLVLA, search(targets=("modal",), gpus=("l4",), num_gpus=1, timeout_s=3600, attempts=1))
+    assert few.estimates[0].why_not == f"needs up to {row.segments} attempts of 1 h: --attempts {row.segments}"
+    hopeless = plan(SMOLVLA, search(targets=("modal",), gpus=("l4",), timeout_s=60, attempts=50))
+    assert "no time to train" in str(hopeless.estimates[0].why_not)
+    too_long = plan(SMOLVLA, search(targets=("modal",), timeout_s=90_000))
+    assert "ends every attempt" in str(too_long.estimates[0].why_not)
+
+
+def test_disk_that_is_too_small_rules_a_row_out() -> None:
+    rows = plan(Workload(policy="pi05", frames=4_000_000, tail=("--save_freq=1000",)), search(targets=("hf",))).estimates
+    assert any("of disk left" in str(row.why_not) for row in rows)
+    fewer = plan(Workload(policy="pi05", frames=4_000_000), search(targets=("hf",))).estimates
+    for row in fewer:
+        assert row.offer.disk_bytes is not None
+        if row.fits:
+            assert row.steps / row.save_freq * 40e9 < row.offer.disk_bytes * 1.5
+
+
+def test_budget_names_the_amount_that_works() -> None:
+    refused = plan(SMOLVLA, search(max_cost=Decimal(1), gpus=("l40sx1",)))
+    amount = str(refused.estimates[0].why_not).split("$")[1].split()[0]
+    assert plan(SMOLVLA, search(max_cost=Decimal(amount), gpus=("l40sx1",))).recommended is not None
+    assert plan(SMOLVLA, search(max_cost=Decimal(amount) - Decimal("0.05"), gpus=("l40sx1",))).recommended is None
+
+
+def test_nearest_row_is_the_nearest() -> None:
+    late = plan(SMOLVLA, search(max_hours=0.3))
+    assert late.error is not None
+    near = late.estimates[0]
+    assert near.id in late.error[1]
+    assert near.wall_clock.p90 == min(row.wall_clock.p90 for row in late.estimates if row.fits)
+
+
 def test_deadline_and_own_timeout() -> None:
     late = plan(SMOLVLA, search(max_hours=0.01))
     assert late.exit_code == 4 and late.error and "--max-hours" in late.error[1]
     short = plan(SMOLVLA, search(timeout_s=60))
-    assert short.exit_code == 4 and short.error and "--timeout 60 s" in short.error[1]
+    assert short.exit_code == 4 and short.error and "--timeout 60" in short.error[1]
     fine = plan(SMOLVLA, search(timeout_s=86_400, targets=("hf",)))
     assert fine.recommended and fine.estimates[0].timeout_s == 86_400
 

@@ -50,7 +50,7 @@ def test_optimizer_sets_the_peak_of_pi05_in_bf16(catalogue: Catalogue) -> None:
     assert peak_gib(catalogue, "pi05", 1, *tail) == pytest.approx(peak_gib(catalogue, "pi05", 8, *tail), rel=0.01)
     training = resolve(Workload(policy="pi05", steps=10, batch_size=4, tail=tail), catalogue)
     cost = cost_of(catalogue, training.policy, training.variant, training.cameras)
-    estimate = memory.estimate(training, catalogue.gpus["a100-80"], 1, cost, catalogue.runs)
+    estimate = memory.estimate(training, catalogue.gpus["a100-80"], 1, cost, memory.measured(catalogue.runs, training))
     assert estimate.driver == "optimizer"
 
 
@@ -58,7 +58,7 @@ def test_terms_add_up_to_what_is_needed(catalogue: Catalogue) -> None:
     training = resolve(Workload(policy="act", steps=10), catalogue)
     cost = cost_of(catalogue, training.policy, training.variant, training.cameras)
     for gpus in (1, 4):
-        estimate = memory.estimate(training, catalogue.gpus["l4"], gpus, cost, catalogue.runs)
+        estimate = memory.estimate(training, catalogue.gpus["l4"], gpus, cost, memory.measured(catalogue.runs, training))
         assert sum(term.value.p50 for term in estimate.terms) == pytest.approx(estimate.needed_bytes, abs=2)
 
 
@@ -85,10 +85,10 @@ def test_largest_batch_is_the_largest(catalogue: Catalogue) -> None:
     training = resolve(Workload(policy="act", steps=10), catalogue)
     cost = cost_of(catalogue, training.policy, training.variant, training.cameras)
     gpu = catalogue.gpus["rtx5060ti-16"]
-    batch = memory.largest_batch(training, gpu, 1, cost, catalogue.runs)
+    batch = memory.largest_batch(training, gpu, 1, cost, memory.measured(catalogue.runs, training))
     assert 32 <= batch < 64, "32 finished and 64 ran out of memory on this card (runs r051, r052)"
-    assert memory.estimate(training.with_batch(batch), gpu, 1, cost, catalogue.runs).fits
-    assert not memory.estimate(training.with_batch(batch + 1), gpu, 1, cost, catalogue.runs).fits
+    assert memory.estimate(training.with_batch(batch), gpu, 1, cost, memory.measured(catalogue.runs, training)).fits
+    assert not memory.estimate(training.with_batch(batch + 1), gpu, 1, cost, memory.measured(catalogue.runs, training)).fits
 
 
 @pytest.mark.parametrize(("batch", "rounded"), [(1, 1), (7, 7), (9, 8), (31, 28), (35, 32), (57, 56), (129, 128)])

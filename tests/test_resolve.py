@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.catalogue import Catalogue, load
+from planner.datasets import Dataset
 from planner.errors import UsageError
 from planner.request import Workload
 from planner.resolve import parse_cameras, resolve
@@ -28,12 +29,12 @@ def test_every_gap_is_an_assumption_with_its_flag(catalogue: Catalogue) -> None:
     flags = {assumption.flag: assumption.value for assumption in training.assumptions}
     assert flags == {
         "--lerobot-version": "0.6.1", "--cameras": "2 × 640×480", "--batch-size": "64", "--episode-seconds": "30 s",
-        "--fps": "30 fps", "--epochs": "5",
+        "--fps": "30 fps", "--epochs": "5", "-- --num_workers": "4", "--dataset": "av1",
     }
     assert (training.frames, training.steps(1)) == (45_000, 3_520)
-    full = said(catalogue, policy="smolvla", lerobot_version="0.6.1", cameras=("640x480",), batch_size=8, fps=10.0, epochs=1.0,
-                episode_seconds=20.0)
-    assert full.assumptions == ()
+    full = said(catalogue, "--num_workers=8", policy="smolvla", lerobot_version="0.6.1", cameras=("640x480",), batch_size=8,
+                fps=10.0, epochs=1.0, episode_seconds=20.0)
+    assert [assumption.name for assumption in full.assumptions] == ["video codec"], "only a dataset knows it"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def test_accumulation_divides_updates_not_steps(catalogue: Catalogue) -> None:
         ("smolvla", (), ("bfloat16", False, "expert", False)),
         ("smolvla", ("--policy.train_expert_only=false", "--policy.freeze_vision_encoder=false"), ("bfloat16", False, "all", False)),
         ("smolvla", ("--policy.train_expert_only=false",), ("bfloat16", False, "vlm+expert", False)),
+        ("smolvla", ("--policy.type=smolvla",), ("float32", False, "expert", False)),
         ("act", (), ("float32", False, "all", False)),
     ],
 )
@@ -113,6 +115,8 @@ def test_pasted_command_is_planned_as_given(catalogue: Catalogue) -> None:
         ({}, ("--wandb.enable", "--peft.r"), "needs a value"),
         ({"frames": 10, "episode_seconds": 3.0}, (), "--frames and --episode-seconds"),
         ({"policy": "pi05"}, ("--policy.dtype=float16",), "float32 or bfloat16"),
+        ({"policy": None}, ("--config_path=me/run", "--resume=true"), "train_config.json"),
+        ({"policy": "act", "lerobot_version": "latest"}, (), "expected one of 0.6.1, 0.4.4, main"),
     ],
 )
 def test_bad_requests_are_one_line(catalogue: Catalogue, fields: dict[str, object], tail: tuple[str, ...], expected: str) -> None:
@@ -125,3 +129,38 @@ def test_cameras() -> None:
     assert parse_cameras("2x640x480") == (Camera(640, 480),) * 2
     assert parse_cameras("640x480") == (Camera(640, 480),)
     assert parse_cameras("0") == ()
+
+
+DATASET = Dataset(
+    name="pick", root=Path("/data/pick"), codebase_version="v3.0", frames=1000, episodes=20, fps=30.0,
+    cameras=(Camera(640, 480, "av1"), Camera(1280, 720, "av1")), tasks=1, bytes_on_disk=10**8,
+)
+
+
+def test_local_dataset_decides_frames_and_cameras(catalogue: Catalogue) -> None:
+    training = resolve(Workload(policy="act", dataset="/data/pick"), catalogue, DATASET)
+    assert (training.frames, training.episodes, training.fps, training.cameras) == (1000, 20, 30.0, DATASET.cameras)
+    assert {assumption.flag for assumption in training.assumptions} == {
+        "--lerobot-version", "--batch-size", "--epochs", "-- --num_workers"}
+
+
+def test_subset_of_a_local_dataset_is_trained_as_planned(catalogue: Catalogue) -> None:
+    training = resolve(Workload(policy="act", dataset="/data/pick", episodes=5), catalogue, DATASET)
+    assert (training.episodes, training.frames, training.dataset_episodes) == (5, 250, (0, 1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"frames": 999}, "leave --frames out"),
+        ({"cameras": ("640x480",)}, "leave --cameras out"),
+        ({"fps": 10.0}, "leave --fps out"),
+        ({"episodes": 21}, "has 20"),
+        ({"policy": "vqbet"}, "at most 1 camera"),
+        ({"policy": "diffusion"}, "cameras of one size"),
+    ],
+)
+def test_what_a_local_dataset_contradicts(catalogue: Catalogue, fields: dict[str, object], expected: str) -> None:
+    values = {"policy": "act", "dataset": "/data/pick"} | fields
+    with pytest.raises(UsageError, match=expected):
+        resolve(Workload(**values), catalogue, DATASET)  # type: ignore[arg-type]

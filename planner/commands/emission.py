@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from planner.errors import UsageError
 
 if TYPE_CHECKING:
     from planner.commands.options import Request
-    from planner.plans import Plan
+    from planner.plans import Estimate, Plan
     from planner.request import Search
     from planner.workload import Training
 
@@ -34,8 +34,17 @@ def search_for(request: Request) -> Search:
     return search._replace(num_gpus=1)
 
 
-def command(plan: Plan, request: Request) -> tuple[str, tuple[str, ...]]:
-    """(text for stdout, warnings) of the recommended row. UsageError where that place cannot run it."""
+class Emitted(NamedTuple):
+    """A command, and what to know about it."""
+
+    text: str  # for stdout
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]  # what the policy asks of data and settings
+    needs: tuple[str, ...]  # what has to be there before it can run
+
+
+def command(plan: Plan, request: Request) -> Emitted:
+    """The recommended row as a command. UsageError where that place cannot run it."""
     from planner import catalogue
     from planner.job import Output
     from planner.recipes import lerobot
@@ -43,33 +52,39 @@ def command(plan: Plan, request: Request) -> tuple[str, tuple[str, ...]]:
 
     assert plan.recommended is not None
     place, form = place_of(request.emit), LEROBOT if request.emit == LEROBOT else ""
-    target, name = base.get(place), run_name(plan.workload)
+    estimate = plan.estimate(plan.recommended.id)
+    target, name = base.get(place), run_name(plan.workload, estimate)
     if form and not request.repo_id:
         output = Output("hub", "")  # LeRobot makes a private repository by itself
     else:
         output = target.output_for(repo_id=request.repo_id, output=request.output, run_name=name)
     job = lerobot.job(
-        plan.estimate(plan.recommended.id), plan.workload, target=place, output=output, name=name, form=form,
+        estimate, plan.workload, target=place, output=output, name=name, form=form,
         repo_id=request.repo_id, startup_timeout_s=catalogue.load().targets[place].startup_limit_s,
     )  # fmt: skip
+    text, needs = target.emit(job) if place != "hf" else "", target.needs(job)
     if place == "hf":
         from planner.targets import hf
 
-        return hf.emit_lerobot(job) if form else hf.emit(job, request.namespace), job.warnings
-    return target.emit(job), job.warnings
+        text = hf.emit_lerobot(job) if form else hf.emit(job, request.namespace)
+        needs = hf.needs_lerobot(job) if form else needs
+    notes = (plan.workload.policy.notes,) if plan.workload.policy.notes else ()
+    return Emitted(text, job.warnings, notes, needs)
 
 
-def run_name(training: Training) -> str:
-    """`smolvla-pick-3f2a91`: policy, dataset, and six digits that change with what is trained.
+def run_name(training: Training, estimate: Estimate) -> str:
+    """`smolvla-pick-3f2a91`: policy, dataset, and six digits that change with what is trained, and on how many GPUs.
 
-    The same training keeps its name, so that running it again resumes it; another one never meets its files.
+    The same training keeps its name, so that running it again resumes it; another one never meets its files. The kind of
+    GPU does not change what is learned, nor does what the user only told the plan: a Hub dataset's frames, the price.
     """
     import re
     from hashlib import sha256
 
     what = (
-        training.policy.id, training.variant, training.dataset, training.dataset_root, training.frames, training.epochs,
-        training.given_steps, training.batch_size, training.lerobot, training.trainer_args,
+        training.policy.id, training.variant, training.dataset, training.dataset_root,
+        training.frames if training.dataset_root else None, training.lerobot, training.trainer_args,
+        max(1, estimate.offer.num_gpus), estimate.batch_size, estimate.gradient_accumulation, estimate.steps,
     )  # fmt: skip
     digits = sha256(repr(what).encode("utf-8", "surrogateescape")).hexdigest()[:6]
     dataset = re.sub(r"[^A-Za-z0-9_-]+", "-", (training.dataset or training.dataset_root or "").rstrip("/").split("/")[-1])

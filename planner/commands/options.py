@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from planner import resolve
+from planner import pasted, resolve
 from planner.commands import complete, values
 from planner.commands.values import Reader
 from planner.errors import UsageError
@@ -110,6 +110,10 @@ OUTPUT: Group = JSON | dict([
 ])  # fmt: skip
 
 
+#: arguments of lerobot-train that share their name with an option of ours
+TRAINERS_TOO = ("steps", "batch_size")
+
+
 def takes(*groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command the options of `groups`: its function receives them as its first argument, one Request."""
     shared: Group = {name: parameter for group in groups for name, parameter in group.items()}
@@ -138,6 +142,7 @@ def takes(*groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
 
 def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...]) -> Request:
     """Values by name -> the records they are fields of; what was not said keeps the record's default."""
+    _refuse_misplaced(tail)
     workload = {name: said.pop(name) for name in WORKLOAD if name in said}
     search = {name: said.pop(name) for name in SEARCH if name in said and name != "offline"}
     argv = (*head, "--", *tail) if tail else head
@@ -146,3 +151,13 @@ def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...])
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _refuse_misplaced(tail: tuple[str, ...]) -> None:
+    """An option of ours behind the `--` would reach the trainer, which does not know it. UsageError names it."""
+    ours = {flag for group in (WORKLOAD, SEARCH, COMMAND, OUTPUT) for option in group.values() for flag in option.default.param_decls}
+    for name, tokens in pasted.spans(pasted.read(tail).args):
+        option = f"--{name.replace('_', '-')}" if name else tokens[0]
+        if option in ours and name not in TRAINERS_TOO:
+            raise UsageError("usage", f"{tokens[0].split('=', 1)[0]} stands after `--` and would go to the trainer: "
+                             f"write {option} before it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,9 @@ class Root(_Sections, TyperGroup):
 
 def run(head: Sequence[str], tail: tuple[str, ...]) -> int:
     """Parse and run one command line; errors are raised. Nothing asked is a wish for help."""
+    if sys.stdout is None:  # closed by the caller (`>&-`)
+        terminal.note("error: stdout is closed, and the result goes there: leave out `>&-`, or send it to a file")
+        return 1
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     app = typer.Typer(cls=Root, rich_markup_mode=None, context_settings=settings)
     app.callback(invoke_without_command=True)(root)
@@ -155,12 +159,12 @@ def _emit(request: Request) -> int:
     if plan.recommended is None:
         _complain(plan)
         return plan.exit_code
-    text, warnings = emission.command(plan, request)
-    for _, warning in plan.warnings:
-        terminal.note(f"warning: {warning}")
-    for warning in warnings:
-        terminal.note(f"warning: {warning}")
-    terminal.write_command(text)
+    emitted = emission.command(plan, request)
+    warnings = (*(text for _, text in plan.warnings), *emitted.warnings)
+    for kind, lines in (("warning", warnings), ("note", emitted.notes), ("needs", emitted.needs)):
+        for line in lines:
+            terminal.note(f"{kind}: {line}")
+    terminal.write_command(emitted.text)
     return 0
 
 

@@ -6,16 +6,21 @@ replaced, and every replacement is a warning of the job.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 from planner import pasted
 from planner.errors import UsageError
 from planner.job import Job, Output, Volume
 from planner.plans import Estimate
-from planner.recipes.flags import schedule_flags, text, variant_flags
+from planner.recipes import surroundings
+from planner.recipes.arguments import Arguments
+from planner.recipes.cameras import FLAG as RENAME
+from planner.recipes.cameras import rename_map
+from planner.recipes.flags import schedule_flags, variant_flags
 from planner.recipes.launcher import launcher
 from planner.workload import DEFAULT_NUM_WORKERS, Training
 
@@ -28,9 +33,6 @@ DATASETS = Volume("lerobot-datasets", "/datasets")
 CACHE = Volume("huggingface-cache", "/cache")
 
 DEFAULT_BATCH_SIZE, DEFAULT_STEPS = 8, 100_000  # of lerobot-train, where a pasted command says nothing
-
-_SECRET = re.compile(r".*(TOKEN|API_KEY|SECRET|PASSWORD)")
-_PLACE_BOUND = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
 
 def job(
@@ -54,7 +56,10 @@ def job(
     if workload.policy.trainer != pasted.TRAINER:
         raise UsageError("emit", f"{workload.policy.id} is trained by {workload.policy.trainer} beside a robot or a simulator, "
                          "not by lerobot-train: there is no command to print")
-    draft = _Draft(estimate, workload, target, form, output, name, repo_id, own=_own(workload))
+    draft = _Draft(estimate=estimate, workload=workload, target=target, form=form, output=output, name=name, repo_id=repo_id,
+                   own=_own(workload))
+    if target != "local":
+        surroundings.refuse_paths(draft.own, target, (OUTPUTS.mount, DATASETS.mount) if output.kind == "volume" else ())
     if workload.gradient_accumulation > 1 or estimate.gradient_accumulation > 1:
         if workload.lerobot != "main":
             raise UsageError("gradient-accumulation", f"LeRobot {workload.lerobot} has no gradient accumulation; "
@@ -62,6 +67,8 @@ def job(
         draft.say("accelerator.gradient_accumulation.steps", estimate.gradient_accumulation)
     if not draft.own.whole:
         draft.policy()
+    draft.cameras()
+    draft.device()
     draft.dataset()
     draft.length()
     draft.results()
@@ -118,9 +125,9 @@ def _own(workload: Training) -> pasted.Pasted:
     return own._replace(whole=own.whole or workload.pasted)
 
 
-@dataclass
-class _Draft:
-    """The trainer's arguments while they are put together."""
+@dataclass(kw_only=True)
+class _Draft(Arguments):
+    """The arguments for one estimate on one place."""
 
     estimate: Estimate
     workload: Training
@@ -129,30 +136,6 @@ class _Draft:
     output: Output
     name: str
     repo_id: str | None
-    own: pasted.Pasted
-    added: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def stated(self, name: str) -> str | None:
-        return self.own.get(name)
-
-    def say(self, name: str, value: object) -> None:
-        """Add a flag, unless the user states it."""
-        if self.stated(name) is None:
-            self.added.append(f"--{name}={text(value)}")
-
-    def force(self, name: str, value: object, why: str) -> None:
-        """Add a flag, or replace the user's where it says something else."""
-        said = self.stated(name)
-        if said is None:
-            self.added.append(f"--{name}={text(value)}")
-        elif said not in (str(value), text(value)) and said.replace("_", "") != str(value):
-            self.remove(name)
-            self.added.append(f"--{name}={text(value)}")
-            self.warnings.append(f"--{name}={said} became --{name}={text(value)}: {why}")
-
-    def remove(self, name: str) -> None:
-        self.own = self.own._replace(args=pasted.without(self.own.args, [name]))
 
     def policy(self) -> None:
         """Base weights the way the policy names them, and the variant's flags."""
@@ -176,6 +159,23 @@ class _Draft:
             for name, value in schedule_flags(workload, self.estimate.steps):
                 self.say(name, value)
 
+    def cameras(self) -> None:
+        """The dataset's camera names as the base's, where the base comes through --policy.path."""
+        base = self.workload.policy.base
+        path = self.stated("policy.path") or pasted.value_of(tuple(self.added), "policy.path")
+        if base is None or path != base.id or self.stated(RENAME.removeprefix("--")) is not None:
+            return
+        renamed, warning = rename_map(base.cameras, tuple(camera.key for camera in self.workload.cameras))
+        if renamed:
+            self.added.append(f"{RENAME}={json.dumps(renamed, ensure_ascii=False)}")
+        if warning:
+            self.warnings.append(warning)
+
+    def device(self) -> None:
+        said = self.stated("policy.device")
+        if said in ("cpu", "mps"):
+            self.warnings.append(f"--policy.device={said} leaves the GPU idle: the plan's times and prices are for training on it")
+
     def dataset(self) -> None:
         workload = self.workload
         root = self.stated("dataset.root") or workload.dataset_root
@@ -184,7 +184,7 @@ class _Draft:
             raise UsageError("dataset", "a command needs a dataset: --dataset USER/NAME or a local folder")
         if where is None:
             assert root is not None
-            where = "local/" + (_last(root) or "dataset")
+            where = "local/" + (surroundings.last_part(root) or "dataset")
             if self.target == "hf":
                 raise UsageError("dataset", f"a job on hf cannot read {root}: push the dataset to the Hub "
                                  "and pass --dataset USER/NAME")
@@ -196,10 +196,11 @@ class _Draft:
                 self.remove("dataset.root")
             self.warnings.append(f"--dataset.root={root} is left out: the job reads {where} from the Hub")
         elif self.output.kind == "volume" and not root.startswith(DATASETS.mount + "/"):
-            folder = _last(root) or "dataset"
+            folder = surroundings.folder_name(root)
             self.force("dataset.root", f"{DATASETS.mount}/{folder}", "a container sees only its volumes")
             upload = shlex.join(["modal", "volume", "put", DATASETS.name, root, "/" + folder])
-            self.warnings.append(f"upload the dataset first: {upload}")
+            self.warnings.append("upload the dataset before the first run: "
+                                 f"modal volume create {DATASETS.name} (once), then {upload}")
         else:
             self.say("dataset.root", root)
 
@@ -235,6 +236,7 @@ class _Draft:
         if self.estimate.attempts > 1:
             self.warnings.append("another attempt on hf starts from the beginning; to continue from a pushed checkpoint, run "
                                  f"lerobot-train --config_path={repo or 'USER/NAME'} --resume=true")
+        self._checkpoints_off()
         lost = "only the final model is pushed: a run that hits its timeout leaves nothing"
         if release == "0.4.4":
             self.warnings.append(f"LeRobot 0.4.4 cannot push checkpoints; {lost}")
@@ -248,12 +250,26 @@ class _Draft:
         if said is not None and (self.output.kind == "folder" or said.startswith(OUTPUTS.mount + "/")):
             self.output = Output(self.output.kind, said)
         self.force("output_dir", self.output.where, f"only {OUTPUTS.mount} outlives the container")
+        if self.output.kind == "volume" and self.own.boolean("save_checkpoint") is False:
+            self.force("save_checkpoint", True, "nothing else of the run stays on the volume")
         if self.repo_id:
             self.force("policy.repo_id", self.repo_id, "the repository asked for")
             self.force("policy.push_to_hub", True, "a repository is asked for")
             self.say("policy.private", True)
         elif self.stated("policy.repo_id") is None:
             self.say("policy.push_to_hub", False)  # true is LeRobot's default and demands a repository
+
+    def _checkpoints_off(self) -> None:
+        """What the user's own arguments about checkpoints mean where only what is pushed survives."""
+        every = self.stated("save_freq")
+        if self.own.boolean("save_checkpoint") is False:
+            self.warnings.append("--save_checkpoint=false: no checkpoint is pushed, only the final model; "
+                                 "a run that stops early leaves nothing")
+        elif every is not None and (every.startswith("-") or not every.strip("0_")):
+            what = {"0": "stops at its first step (division by zero)"}.get(every, "saves a checkpoint at every step")
+            self.warnings.append(f"--save_freq={every}: LeRobot 0.4.4 {what}; leave it out" if self.workload.lerobot == "0.4.4"
+                                 else f"--save_freq={every}: only the last checkpoint and the final model are pushed; "
+                                 "a run that stops early leaves nothing")
 
     def drop_job_flags(self) -> None:
         """`--job.*` says where LeRobot should send the run; the place is decided here."""
@@ -270,7 +286,8 @@ class _Draft:
             return said
         if self.workload.lerobot != IMAGE_RELEASE:
             planned = self.workload.lerobot
-            self.warnings.append(f"{IMAGE} holds LeRobot {IMAGE_RELEASE}, the plan is for {planned}: the image does not match")
+            self.warnings.append(f"{IMAGE} holds LeRobot {IMAGE_RELEASE}, the plan is for {planned}: the image does not match; "
+                                 f"--emit modal installs {planned}")
         return IMAGE
 
     def environment(self) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -279,17 +296,7 @@ class _Draft:
         wandb = self.stated("wandb.enable")
         if wandb is not None and pasted.boolean("wandb.enable", wandb):
             secrets.append("WANDB_API_KEY")
-        env = {"HF_HOME": CACHE.mount} if self.output.kind == "volume" else {}
-        for key, value in self.workload.environment or self.own.environment:
-            if _SECRET.fullmatch(key.upper()):
-                secrets.append(key)
-                self.warnings.append(f"the value of {key} is left out: the job takes it from a secret of that name")
-            elif key in _PLACE_BOUND and self.target != "local":
-                self.warnings.append(f"{key}={value} is left out: it names GPUs of this machine")
-            else:
-                env[key] = value
-        return env, tuple(dict.fromkeys(secrets))
-
-
-def _last(path: str) -> str:
-    return path.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+        own = {"HF_HOME": CACHE.mount} if self.output.kind == "volume" else {}
+        env, more, warnings = surroundings.environment(self.workload.environment or self.own.environment, self.target, own)
+        self.warnings += warnings
+        return env, tuple(dict.fromkeys((*secrets, *more)))

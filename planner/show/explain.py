@@ -42,7 +42,7 @@ def explain(
         """A source of the catalogue as its number in the list at the end, any other as it is."""
         return name if catalogue.source(name) is None else f"[{numbers.setdefault(name, len(numbers) + 1)}]"
 
-    out = [*table.head(plan, width), *table.assumptions(plan, width), []]
+    out = [*table.head(plan, width, estimate.offer.num_gpus), *table.assumptions(plan, width), []]
     out += _offer(estimate, width)
     out += _memory(estimate, source, width)
     out += _step(estimate, source, width)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from planner.plans import Estimate, Plan
 from planner.show import lines, text
 from planner.show.lines import COMMAND, Column, Line
-from planner.workload import RELEASES, Variant
+from planner.workload import RELEASES, Training, Variant
 
 FITTING_ROWS = 12
 OTHER_ROWS = 3
@@ -66,14 +66,15 @@ def table(
     return lines.render(out, colour=colour, plain=plain, ascii_only=ascii_only)
 
 
-def head(plan: Plan, width: int) -> list[Line]:
-    """What is trained, in bold."""
+def head(plan: Plan, width: int, gpus: int | None = None) -> list[Line]:
+    """What is trained, in bold; on `gpus` GPUs where one row is spoken of."""
     work = plan.workload
     items = [work.policy.id]
     if work.variant != Variant(work.policy.dtype, trained=work.policy.trained):
         items.append(work.variant.label)
-    if work.dataset:
-        items.append(text.clean(work.dataset))
+    named = work.dataset or (work.dataset_root or "").rstrip("/").rsplit("/", 1)[-1]
+    if named:
+        items.append(text.clean(named))
     if work.lerobot != RELEASES[0]:
         items.append(f"LeRobot {work.lerobot}")
     if work.frames is not None:
@@ -82,16 +83,26 @@ def head(plan: Plan, width: int) -> list[Line]:
             guessed = any(assumption.flag == "--episode-seconds" for assumption in work.assumptions)
             frames = f"{text.count(work.episodes)} episode{'s' * (work.episodes != 1)} {'≈' if guessed else '='} {frames}"
         items.append(frames)
-    steps = f"{text.count(work.steps(1))} steps"
+    if work.dataset_root and work.cameras:
+        items.append(", ".join(f"{n} × {w}×{h}" for (w, h), n in _sizes(work).items()))
+    steps = f"{text.count(work.steps(gpus or 1))} steps"
     batch = f"batch {text.count(work.batch_size)}"
     if work.gradient_accumulation > 1:
         batch += f" × {work.gradient_accumulation} accumulated"
     if work.given_steps is not None or work.epochs is None:
         items.append(f"{steps} at {batch}")
     else:
-        one = " on one GPU" if any(estimate.offer.num_gpus > 1 for estimate in plan.estimates) else ""
+        several = any(estimate.offer.num_gpus > 1 for estimate in plan.estimates)
+        one = f" on {gpus or 'one'} GPU{'s' * ((gpus or 1) > 1)}" if several else ""
         items.append(f"{work.epochs:g} epoch{'s' * (work.epochs != 1)} at {batch} = {steps}{one}")
     return [[(line, "bold")] for line in lines.flow(items, " · ", width)]
+
+
+def _sizes(work: Training) -> dict[tuple[int, int], int]:
+    sizes: dict[tuple[int, int], int] = {}
+    for camera in work.cameras:
+        sizes[camera.width, camera.height] = sizes.get((camera.width, camera.height), 0) + 1
+    return sizes
 
 
 def assumptions(plan: Plan, width: int) -> list[Line]:
@@ -292,17 +303,22 @@ def _unbounded(plan: Plan, rows: Iterable[Estimate]) -> list[str]:
 
 
 def _next_commands(plan: Plan, command: str) -> list[Line]:
+    work = plan.workload
     if plan.recommended is None:
         return []
     argv = shlex.split(command)
     tail = argv.index("--") if "--" in argv else len(argv)
     flags = next((n for n, word in enumerate(argv) if word.startswith("-")), len(argv))
-    missing = ["--dataset", "USER/NAME"] if plan.workload.dataset is None and plan.workload.dataset_root is None else []
+    missing = ["--dataset", "USER/NAME"] if work.dataset is None and work.dataset_root is None else []
     if plan.recommended.target == "hf":  # the disk is gone when the job ends: the model needs a repository
         missing += ["--repo-id", "USER/NAME"]
-    emit = [*argv[:tail], *missing, "--emit", plan.recommended.target, *argv[tail:]]
+    rest = argv[tail:]
+    if plan.recommended.target == "hf" and work.dataset is None and work.dataset_root is not None:  # a job reads the Hub alone
+        rest = [*(rest or ["--"]), "--dataset.repo_id=USER/NAME"]
+    emit = [*argv[:tail], *missing, "--emit", plan.recommended.target, *rest]
     explain = [*argv[:flags], "explain", plan.recommended.id, *argv[flags:]]
+    can_emit = work.policy.trainer == "lerobot-train"
     return [
-        [(" see the command  ", "dim"), (shlex.join(emit), COMMAND)],
+        *([[(" see the command  ", "dim"), (shlex.join(emit), COMMAND)]] if can_emit else []),
         [(" every term       ", "dim"), (shlex.join(explain), COMMAND)],
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import shlex
 from typing import Protocol, cast
 
 from planner.errors import UsageError
@@ -22,6 +23,10 @@ class Target(Protocol):
 
     def emit(self, job: Job) -> str:
         """The command or script that runs the job. Raises UsageError where the place cannot run it."""
+        ...
+
+    def needs(self, job: Job) -> tuple[str, ...]:
+        """What has to be there before the command can run, in the order of doing it; one line each, never a secret's value."""
         ...
 
     def output_for(self, *, repo_id: str | None, output: str | None, run_name: str) -> Output:
@@ -41,6 +46,11 @@ def get(name: str) -> Target:
     if name not in names():
         raise UsageError("target", f"unknown target {name!r}; targets are {', '.join(names())}")
     return cast(Target, importlib.import_module(f"planner.targets.{name}"))
+
+
+def install(job: Job) -> str:
+    """How an environment gets the trainer of this job."""
+    return f"pip install {shlex.join(job.packages)}"
 
 
 def label(text: str, longest: int = 50) -> str:

@@ -9,6 +9,7 @@ import shlex
 from planner import pasted
 from planner.errors import UsageError
 from planner.job import Job, Output
+from planner.targets.base import install
 
 name = "hf"
 
@@ -57,6 +58,24 @@ def emit_lerobot(job: Job) -> str:
         flags.append("--job.tags=" + json.dumps([f"{key}-{value}" for key, value in job.labels.items()]))
     environment = [f"{key}={shlex.quote(value)}" for key, value in job.env.items()]
     return " ".join([*environment, shlex.join([pasted.TRAINER, *job.trainer, *flags, "--job.detach=true"])])
+
+
+def needs(job: Job) -> tuple[str, ...]:
+    """The `hf` CLI with a login; secrets other than the token are taken from the shell."""
+    return (
+        "the hf command: pip install 'huggingface_hub>=2.4'",
+        *_account(),
+        *(f"{name} set in the shell, from which hf takes the secret" for name in job.secrets if name != "HF_TOKEN"),
+    )
+
+
+def needs_lerobot(job: Job) -> tuple[str, ...]:
+    """For `emit_lerobot`: an environment with LeRobot, which submits the job."""
+    return (f"an environment with {install(job)}", *_account())
+
+
+def _account() -> tuple[str, str]:
+    return "hf auth login", "a positive credit balance: the run bills the account that it runs under"
 
 
 def duration(seconds: int) -> str:

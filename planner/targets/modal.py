@@ -40,6 +40,7 @@ def emit(job: Job) -> str:
     template = Template(Path(__file__).with_name("modal_script.py.txt").read_text(encoding="utf-8"))
     mounts = {volume.mount: volume.mount.strip("/").replace("/", "_") for volume in job.volumes}
     return template.substitute(
+        needs="\n".join(f"    {line}" for line in needs(job)[:-1]),
         outputs_name=next(volume.name for volume in job.volumes if volume.mount == OUTPUTS),
         output_dir=_rooted(job.output.where, mounts),
         launcher=_block("[]", [_string(token) for token in job.argv[: len(job.argv) - len(job.trainer)]]),
@@ -65,6 +66,12 @@ def emit(job: Job) -> str:
     )
 
 
+def needs(job: Job) -> tuple[str, ...]:
+    """The `modal` package, an account, and one named secret for each secret variable."""
+    secrets = (f"modal secret create {_secret_name(variable)} {variable}=YOUR_VALUE" for variable in job.secrets)
+    return ("pip install modal", "modal setup", *secrets, "modal run --detach FILE, where FILE holds this script")
+
+
 def _resources(job: Job) -> str:
     """CPU in physical cores and memory in MiB: Modal's defaults, 0.125 cores and 128 MiB, starve a data loader."""
     cpu = "" if job.cores is None else f"\n    cpu={job.cores},"
@@ -73,8 +80,11 @@ def _resources(job: Job) -> str:
 
 def _secret(variable: str) -> str:
     """Modal keeps secrets as named sets of variables; the value never leaves it."""
-    name = SECRETS.get(variable, variable.lower().replace("_", "-"))
-    return f"modal.Secret.from_name({_string(name)}, required_keys=[{_string(variable)}])"
+    return f"modal.Secret.from_name({_string(_secret_name(variable))}, required_keys=[{_string(variable)}])"
+
+
+def _secret_name(variable: str) -> str:
+    return SECRETS.get(variable, variable.lower().replace("_", "-"))
 
 
 def _rooted(token: str, mounts: dict[str, str]) -> str:

@@ -98,7 +98,7 @@ def row(
         usd_max=None if usd_per_hour is None else price(600 + timeout),
         usd_max_formula=f"(600 s start-up limit + {timeout} s timeout) × 1 attempt × ${rate}/h",
         unbounded=_UNBOUNDED[target], price_grade=None if rate is None else "measured",
-        timeout_s=timeout, attempts=1, save_freq=steps,
+        timeout_s=timeout, attempts=1, segments=1, save_freq=steps, usd_needed=None if rate is None else price(600 + wall.p90),
         why_not=why_not, fits=needed <= usable, instead=instead, pareto=pareto,
     )  # fmt: skip
 
