@@ -11,9 +11,9 @@ from planner.errors import UsageError
 from planner.request import Search, Workload
 
 if TYPE_CHECKING:
-    from planner.catalogue import Catalogue
     from planner.evidence import Calibration
     from planner.plans import Plan
+    from planner.records import Catalogue
 
 
 def plan(workload: Workload, search: Search | None = None) -> Plan:

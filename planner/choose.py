@@ -13,8 +13,8 @@ from planner.plans import Estimate, Plan, Recommendation
 from planner.workload import Training
 
 if TYPE_CHECKING:
-    from planner.catalogue import Catalogue
     from planner.evidence import Calibration
+    from planner.records import Catalogue
     from planner.request import Search
 
 OPTIMIZE = ("cost", "time", "balanced")

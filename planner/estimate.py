@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from planner import bill, memory, speed
 from planner.bounds import Bounds, Checkpoints, bound, checkpoints
-from planner.catalogue import Catalogue
 from planner.evidence import Calibration
 from planner.plans import Estimate, Memory, Step, Term
 from planner.prices import host_ram_bytes
 from planner.profiles import Cost, cost_of
-from planner.records import Figure, Gpu, Offer, Run, StartupRange, TargetRules
+from planner.records import Catalogue, Figure, Gpu, Offer, Run, StartupRange, TargetRules
 from planner.units import GB, Interval, point, total
 from planner.workload import Training
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 from math import exp, log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from planner.records import Gpu, Policy, Run
-
-if TYPE_CHECKING:
-    from planner.catalogue import Catalogue
-    from planner.workload import Training
+from planner.profiles import cost_of
+from planner.records import Catalogue, Gpu, Policy, Run
+from planner.work import work
+from planner.workload import DEFAULT_NUM_WORKERS, Camera, Training, Variant
 
 #: Launch overhead of one step in seconds before calibration: many small kernels cost their launch, not their work.
 LAUNCH_S = {"cnn": 0.03, "diffusion": 0.05, "vla-small": 0.10, "vla-large": 0.15}
@@ -109,8 +108,6 @@ def scored(catalogue: Catalogue) -> list[Run]:
 
 def workload_of(run: Run, catalogue: Catalogue) -> Training:
     """The workload that a run was. Resolution and codec default to 640×480 AV1."""
-    from planner.workload import DEFAULT_NUM_WORKERS, Camera, Training, Variant
-
     policy = catalogue.policies[run.policy]
     variant = Variant(
         dtype=run.dtype or policy.dtype, gradient_checkpointing=bool(run.gradient_checkpointing),
@@ -125,9 +122,6 @@ def workload_of(run: Run, catalogue: Catalogue) -> Training:
 
 def calibrate(catalogue: Catalogue, without: frozenset[str] = frozenset()) -> Calibration:
     """Fit the corrections to the scored runs, leaving out the sources in `without`."""
-    from planner.profiles import cost_of
-    from planner.speed import work
-
     runs = [run for run in scored(catalogue) if run.source not in without]
     points = []
     for run in runs:

@@ -12,7 +12,7 @@ from planner.units import GB
 from planner.workload import Training
 
 if TYPE_CHECKING:
-    from planner.catalogue import Catalogue
+    from planner.records import Catalogue
     from planner.request import Search
 
 #: A local machine as it is assumed until it is looked at: a desktop with 8 cores and 32 GB.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from math import ceil
 
-from planner.catalogue import Catalogue
 from planner.plans import Price
-from planner.records import Offer
+from planner.records import Catalogue, Offer
 from planner.units import GIB
 from planner.workload import Training
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from planner.catalogue import Catalogue
-from planner.records import Policy, Profile
+from planner.records import Catalogue, Policy, Profile
 from planner.workload import Camera, Variant
 
 #: share of the per-sample cost that images make up where only one camera set was profiled. From the policies

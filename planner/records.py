@@ -204,3 +204,21 @@ class Run(NamedTuple):
     confidence: str
     source: str
     as_of: str
+
+
+class Catalogue(NamedTuple):
+    """Everything the estimates are made from."""
+
+    sources: dict[str, Source]
+    gpus: dict[str, Gpu]
+    groups: dict[str, str]  # id -> title
+    policies: dict[str, Policy]
+    targets: dict[str, TargetRules]
+    offers: tuple[Offer, ...]
+    aliases: dict[str, str]  # a provider's other names for a flavor -> the flavor
+    profiles: tuple[Profile, ...]
+    runs: tuple[Run, ...]  # those that are scored; read_runs() has all
+    digest: str = ""  # of the bundled files it was made from; empty where a user's entries are in it
+
+    def source(self, name: str | None) -> Source | None:
+        return self.sources.get(name or "")

@@ -25,8 +25,8 @@ from planner.workload import (
 )
 
 if TYPE_CHECKING:
-    from planner.catalogue import Catalogue
     from planner.datasets import Dataset
+    from planner.records import Catalogue
     from planner.request import Workload
 
 LEROBOT_BATCH, LEROBOT_STEPS = 8, 100_000  # lerobot-train's own defaults

@@ -5,68 +5,26 @@ traffic of the activations,
 
     update_s = launch + (2 W + 14 T) / (0.8 · bandwidth) + batch · (FLOPs / (0.73 · peak) + 14.4 · A / bandwidth) · k
 
-W weight bytes, T bytes of the parameters that receive gradients, A activation bytes per sample, `peak` the dense
-FLOP/s at the precision really used, k the calibration by measured runs (planner.evidence). The data loader works
+with the addends of planner.work and k, the calibration by measured runs (planner.evidence). The data loader works
 beside the GPU: a step takes the longer of the two.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 from planner.evidence import Calibration
 from planner.plans import Step, Term
 from planner.profiles import Cost
 from planner.records import Gpu, StartupRange
 from planner.units import Interval, point
-from planner.workload import Camera, Training, Variant
+from planner.work import peak_flops, work
+from planner.workload import Camera, Training
 
 #: P10–P90 as ×/÷ of the GPU time, by grade: where the same GPU and variant was measured, scaled, or only modelled.
 SPREAD = {"measured": 1.3, "scaled": 1.7, "modelled": 2.0}
-#: torch.compile: what it leaves of the launch overhead and of the work. SmolVLA on an H100 at batch 8: 0.179 →
-#: 0.069 s (lerobot runs r043, r044); MolmoAct2 on a GB200 at batch 32: 2.07 → 1.21 s (r046, r047).
-COMPILED_LAUNCH, COMPILED_WORK = 0.35, 0.8
 #: Python between two steps: logging, the sampler, moving the batch.
 ITERATION_S = 0.003
 #: Part of the gradients' all-reduce that does not hide behind the backward pass, and the wait for the slowest rank.
 EXPOSED, STRAGGLER = 0.5, 0.03
-
-
-def peak_flops(gpu: Gpu, variant: Variant) -> tuple[float, str]:
-    """Dense FLOP/s at the precision really used, and its name.
-
-    float32 policies run TF32 matmuls and convolutions where the GPU has them (lerobot-train sets it). A GPU
-    without bf16 units emulates bf16 at its fp32 rate at best.
-    """
-    if variant.dtype == "bfloat16" or variant.autocast:
-        if gpu.bf16 is not None:
-            return gpu.bf16.value, "bf16"
-        return gpu.fp32.value, "bf16 emulated at fp32 rate"
-    if gpu.tf32 is not None:
-        return gpu.tf32.value, "TF32"
-    return gpu.fp32.value, "fp32"
-
-
-class Work(NamedTuple):
-    """The uncalibrated parts of a step in seconds."""
-
-    launch: float
-    optimizer: float
-    flops: float
-    traffic: float
-
-
-def work(gpu: Gpu, variant: Variant, cost: Cost, batch: int, launch_s: float) -> Work:
-    """The sum of the module's docstring, before calibration."""
-    peak, _ = peak_flops(gpu, variant)
-    bandwidth = gpu.bandwidth.value
-    compiled_launch, compiled_work = (COMPILED_LAUNCH, COMPILED_WORK) if variant.compiled else (1.0, 1.0)
-    return Work(
-        launch=launch_s * compiled_launch,
-        optimizer=(2 * cost.weight_bytes + 14 * cost.gradient_bytes) / (0.8 * bandwidth),
-        flops=compiled_work * batch * cost.flops / (0.73 * peak),
-        traffic=compiled_work * batch * 14.4 * cost.activation_bytes / bandwidth,
-    )
 
 
 def estimate(

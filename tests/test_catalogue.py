@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from planner import catalogue as module
-from planner.catalogue import Catalogue, compile_text, data_dir, load
+from planner import compiled
+from planner.build import build
+from planner.catalogue import data_dir, load
 from planner.errors import UsageError
-from planner.records import Figure
+from planner.records import Catalogue, Figure
 
 NONE = Path("/nonexistent")
 OWN_PRICE = "offers:\n  l4x1: {{price: {{value: 0.5 USD/h, source: hf_jobs_pricing, as_of: {}}}}}\n"
@@ -43,11 +44,11 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
 
 
 def test_compiled_form_is_current() -> None:
-    assert (data_dir() / module.COMPILED).read_text(encoding="utf-8") == compile_text(data_dir())
+    assert (data_dir() / compiled.FILE).read_text(encoding="utf-8") == compiled.text(build(data_dir(), None), data_dir())
 
 
 def test_compiled_form_equals_the_sources(bundled: Catalogue, data: Path) -> None:
-    (data / module.COMPILED).unlink()
+    (data / compiled.FILE).unlink()
     fresh = load(data, user=NONE)
     for field in Catalogue._fields:
         assert getattr(fresh, field) == getattr(bundled, field), field
@@ -108,7 +109,7 @@ def test_every_figure_names_a_source_that_exists(bundled: Catalogue) -> None:
 
 
 def test_every_source_is_used(bundled: Catalogue) -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in module.sources_of(data_dir()) if path.name != "sources.yaml")
+    text = "".join(path.read_text(encoding="utf-8") for path in compiled.sources_of(data_dir()) if path.name != "sources.yaml")
     unused = [name for name in bundled.sources if f"source: {name}" not in text]
     assert not unused
 

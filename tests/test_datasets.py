@@ -57,7 +57,7 @@ def test_reads_v3(tmp_path: Path) -> None:
     dataset = read_local(root)
     assert (dataset.name, dataset.root, dataset.codebase_version) == ("pick", root, "v3.0")
     assert (dataset.frames, dataset.episodes, dataset.fps, dataset.tasks) == (15_000, 50, 30.0, 2)
-    assert dataset.cameras == (Camera(640, 480, "av1"),)
+    assert dataset.cameras == (Camera(640, 480, "av1", "observation.images.front"),)
     assert dataset.bytes_on_disk == (root / "meta" / "info.json").stat().st_size
     assert dataset.warnings("0.6.1") == ()
 
@@ -78,7 +78,9 @@ def test_cameras_of_every_kind(tmp_path: Path) -> None:
         "observation.images.grey": video(names=["height", "width", "channel"], shape=[480, 640, 1]),
         "observation.images.no_codec": video(info={"video.codec": None}),
     }
-    assert read(tmp_path, features=features).cameras == (
+    cameras = read(tmp_path, features=features).cameras
+    assert [camera.key for camera in cameras] == list(features)
+    assert tuple(camera._replace(key=None) for camera in cameras) == (
         Camera(1280, 720, "av1"),
         Camera(320, 240, "h264"),
         Camera(64, 96, "png"),

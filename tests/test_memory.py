@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from planner import evidence, memory
-from planner.catalogue import Catalogue, load
+from planner.catalogue import load
 from planner.profiles import cost_of
+from planner.records import Catalogue
 from planner.request import Workload
 from planner.resolve import resolve
 from planner.units import GIB

@@ -55,6 +55,20 @@ def test_other_commands_are_refused_in_one_line(command: str) -> None:
     assert "\n" not in caught.value.text
 
 
+@pytest.mark.parametrize("text", ["lerobot-train --policy.type=act", "A=1 lerobot-train --policy.type=act", "python -m lerobot\ttrain"])
+def test_a_command_in_quotes(text: str) -> None:
+    with pytest.raises(UsageError, match="remove the quotes"):
+        read((text,))
+    assert read(("--job_name=two words",)).get("job_name") == "two words"
+
+
+@pytest.mark.parametrize("program", [(), ("lerobot-train",)])
+def test_type_and_path_exclude_each_other(program: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="leave --policy.type out"):
+        read((*program, "--policy.type=smolvla", "--policy.path", "lerobot/smolvla_base"))
+    read((*program, "--policy.type=pi05", "--policy.pretrained_path=lerobot/pi05_base"))
+
+
 def test_the_last_one_wins() -> None:
     assert read(("--steps=1", "--steps", "2")).get("steps") == "2"
     assert read(("--job_name", "", "--job_name==")).get("job_name") == "="

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.catalogue import Catalogue, load
+from planner.catalogue import load
 from planner.datasets import Dataset
 from planner.errors import UsageError
+from planner.records import Catalogue
 from planner.request import Workload
 from planner.resolve import parse_cameras, resolve
 from planner.workload import Camera, Training

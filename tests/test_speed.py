@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from planner import evidence, speed
-from planner.catalogue import Catalogue, data_dir, load
+from planner import evidence, speed, work
+from planner.catalogue import data_dir, load
 from planner.evidence import Calibration
 from planner.profiles import cost_of
+from planner.records import Catalogue
 from planner.request import Workload
 from planner.resolve import resolve
 from planner.workload import Camera, Training, Variant
@@ -69,11 +70,11 @@ def test_leaving_a_source_out_still_predicts_it(catalogue: Catalogue) -> None:
 
 def test_precision_really_used(catalogue: Catalogue) -> None:
     gpus = catalogue.gpus
-    assert speed.peak_flops(gpus["a100-80"], Variant("float32")) == (156e12, "TF32")
-    assert speed.peak_flops(gpus["a100-80"], Variant("bfloat16")) == (312e12, "bf16")
-    assert speed.peak_flops(gpus["a100-80"], Variant("float32", autocast=True)) == (312e12, "bf16")
-    assert speed.peak_flops(gpus["t4"], Variant("float32")) == (8.1e12, "fp32")
-    flops, name = speed.peak_flops(gpus["t4"], Variant("bfloat16"))
+    assert work.peak_flops(gpus["a100-80"], Variant("float32")) == (156e12, "TF32")
+    assert work.peak_flops(gpus["a100-80"], Variant("bfloat16")) == (312e12, "bf16")
+    assert work.peak_flops(gpus["a100-80"], Variant("float32", autocast=True)) == (312e12, "bf16")
+    assert work.peak_flops(gpus["t4"], Variant("float32")) == (8.1e12, "fp32")
+    flops, name = work.peak_flops(gpus["t4"], Variant("bfloat16"))
     assert flops == 8.1e12 and "emulated" in name
 
 

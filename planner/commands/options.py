@@ -102,7 +102,7 @@ COMMAND: Group = dict([
             "With --emit hf: organisation that pays for the job."),
 ])  # fmt: skip
 
-JSON: Group = dict([_switch(_O, "json", "--json", text="Print one JSON document (schema plan/1).")])
+JSON: Group = dict([_switch(_O, "json", "--json", text="Print one JSON document.")])
 
 OUTPUT: Group = JSON | dict([
     _switch(_O, "all", "--all", text="Show every row, also what does not fit."),

@@ -8,7 +8,7 @@ from planner.commands import terminal
 from planner.commands.options import JSON, Request, takes
 
 if TYPE_CHECKING:
-    from planner.catalogue import Catalogue
+    from planner.records import Catalogue
 
 GPU = "h100"  # any NVIDIA card: what a training needs is the same on all of them
 

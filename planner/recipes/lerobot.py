@@ -189,6 +189,8 @@ class _Draft(Arguments):
                 raise UsageError("dataset", f"a job on hf cannot read {root}: push the dataset to the Hub "
                                  "and pass --dataset USER/NAME")
         self.say("dataset.repo_id", where)
+        if workload.dataset_episodes is not None:
+            self.say("dataset.episodes", list(workload.dataset_episodes))
         if root is None:
             return
         if self.target == "hf":

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from planner.catalogue import Catalogue
-from planner.records import Figure, Gpu, Offer, Policy
+from planner.records import Catalogue, Figure, Gpu, Offer, Policy
 from planner.show import document, lines, text
 from planner.show.lines import Column, Line
 from planner.units import GB, GIB

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from planner.catalogue import Catalogue
 from planner.plans import Estimate, Plan, Term
-from planner.records import Offer
+from planner.records import Catalogue, Offer
 from planner.show import document, lines, table, text
 from planner.show.lines import Column, Line
 from planner.units import GB, Interval

@@ -95,6 +95,12 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "option of plan at a command": (("explain", *WORK, "--all"), ("--all", "plan explain")),
     "a tail that nobody reads": (("gpus", "--", "--policy.type=act"), ("plan gpus", "leave out")),
     "a shell's line in the tail": ((*WORK, "--", "rm", "-rf", "x"), ("rm",)),
+    "option in the tail": ((*WORK, "--", "--dataset.repo_id=me/z", "--emit", "hf"), ("--emit stands after `--`", "before")),
+    "switch in the tail": ((*WORK, "--", "--json"), ("--json stands after `--`",)),
+    "option in a pasted command": (("--", "lerobot-train", "--policy.type=act", "--max_cost=5"), ("--max_cost", "write --max-cost before")),
+    "option in the tail of explain": (("explain", *WORK, "--", "--gpu=l4"), ("--gpu stands after `--`",)),
+    "command in quotes": (("--", "lerobot-train --policy.type=act"), ("remove the quotes",)),
+    "weights of this machine": ((*WORK, "--dataset", "me/x", "--emit", "modal", "--", "--policy.path=./w"), ("--policy.path=./w", "Hub")),
     "said twice": ((*WORK, "--batch-size", "8", "--", "--batch_size=16"), ("--batch-size", "--batch_size", "16")),
     "control characters": (("--policy", "act\x1b[31m\nx", "--episodes", "5"), ("act\\x1b[31m",)),
 }

@@ -171,9 +171,42 @@ class TestEmit:
         assert plan(*local).stdout == plan(*local).stdout
         names = [
             next(word for word in shlex.split(plan(*local, *more).stdout) if word.startswith("--output_dir="))
-            for more in ((), ("--epochs", "6"), ("--", "--optimizer.lr=3e-4"))
+            for more in ((), ("--epochs", "6"), ("--batch-size", "8"), ("--num-gpus", "2"), ("--", "--optimizer.lr=3e-4"))
         ]
-        assert len(set(names)) == 3
+        assert len(set(names)) == 5
+
+    def test_the_name_knows_the_row_that_runs(self, plan: Run) -> None:
+        fixed = (*self.DATA, "--emit", "modal", "--gpu", "h100", "--steps", "500", "--batch-size", "8")
+        names = {
+            number: next(line for line in plan(*fixed, "--num-gpus", number).stdout.splitlines() if "--job_name=" in line)
+            for number in ("1", "2")
+        }
+        assert names["1"] != names["2"], "a run on two GPUs must not resume from one GPU's checkpoints"
+
+    @pytest.mark.parametrize(("place", "parts"), [
+        ("hf", ("the hf command", "hf auth login", "credit balance")),
+        ("lerobot", ("pip install 'lerobot[training]==0.6.1'", "hf auth login", "credit balance")),
+        ("modal", ("pip install modal", "modal setup", "modal secret create huggingface-secret HF_TOKEN=", "modal run --detach")),
+        ("local", ("pip install 'lerobot[training]==0.6.1'",)),
+    ])
+    def test_what_to_know_stands_on_stderr(self, plan: Run, place: str, parts: tuple[str, ...]) -> None:
+        work = ("--policy", "tdmpc", "--cameras", "96x96", "--episodes", "50", "--dataset", "me/pick")
+        more = {"hf": ("--repo-id", "me/x"), "local": ("--gpu", "rtx4090")}.get(place, ())
+        result = plan(*work, "--emit", place, *more)
+        lines = result.stderr.splitlines()
+        needs = [line for line in lines if line.startswith("needs: ")]
+        assert len(needs) == len(parts) and all(part in line for part, line in zip(parts, needs, strict=True))
+        (note,) = [line for line in lines if line.startswith("note: ")]
+        assert "next.reward" in note and "needs:" not in result.stdout
+
+
+class TestStdout:
+    @pytest.mark.parametrize("arguments", ["", "--policy act --episodes 5", "--policy act --episodes 5 --json", "gpus --json", "--polcy"])
+    def test_closed_is_one_line(self, arguments: str, tmp_path: Path) -> None:
+        program = shlex.quote(str(Path(sys.executable).with_name("plan")))
+        result = subprocess.run(["bash", "-c", f"{program} {arguments} >&-"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        (line,) = result.stderr.splitlines()
+        assert result.returncode == 1 and line.startswith("error: stdout is closed")
 
 
 class TestExplain:

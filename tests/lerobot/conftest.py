@@ -40,10 +40,10 @@ class Trainer:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, encoding="utf-8",
         )  # fmt: skip
 
-    def read(self, argv: tuple[str, ...], hub: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """{"config", "learning_rate"} as LeRobot understands `argv`, or {"error"}."""
+    def read(self, argv: tuple[str, ...], hub: dict[str, dict[str, Any]], cameras: tuple[str, ...] = ()) -> dict[str, Any]:
+        """{"config", "learning_rate"} as LeRobot understands `argv` for a dataset with these cameras, or {"error"}."""
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps({"argv": argv, "hub": hub}) + "\n")
+        self.process.stdin.write(json.dumps({"argv": argv, "hub": hub, "cameras": cameras}) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:

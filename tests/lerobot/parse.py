@@ -1,6 +1,7 @@
 """Reads trainer arguments as LeRobot itself does. Run by the Python of a LeRobot environment.
 
-Input: JSON lines {"argv": [...], "hub": {repository id: its config.json}}. Output: one JSON line each, after LeRobot's
+Input: JSON lines {"argv": [...], "hub": {repository id: its config.json},
+"cameras": [keys of the dataset]}. Output: one JSON line each, after LeRobot's
 own parser and `TrainPipelineConfig.validate()`: {"config": the configuration it would train with, "learning_rate":
 its schedule}, or {"error": "..."}.
 
@@ -29,6 +30,10 @@ import lerobot.policies.factory  # noqa: E402, F401  registers every policy type
 import torch  # noqa: E402
 from lerobot.configs import parser  # noqa: E402
 from lerobot.configs.train import TrainPipelineConfig  # noqa: E402
+from lerobot.configs.types import FeatureType, PolicyFeature  # noqa: E402
+from lerobot.policies.utils import validate_visual_features_consistency  # noqa: E402
+
+lerobot.configs.policies.is_torch_device_available = lambda name: True  # the lines are for machines with a GPU
 
 
 def store(repository, config):
@@ -57,6 +62,13 @@ def parse(argv):
     return cfg
 
 
+def compare_cameras(cfg, keys):
+    """LeRobot's own check of the dataset's cameras, renamed as its preprocessor does, against those of the weights."""
+    if keys and cfg.policy.input_features:
+        shown = {cfg.rename_map.get(key, key): PolicyFeature(type=FeatureType.VISUAL, shape=(3, 480, 640)) for key in keys}
+        validate_visual_features_consistency(cfg.policy, shown)
+
+
 def learning_rate(cfg):
     """{"peak", "last"} of the schedule as fractions of the optimizer's rate, or None where it is constant.
 
@@ -77,6 +89,7 @@ def answer(request):
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             cfg = parse(request["argv"])
+            compare_cameras(cfg, request.get("cameras"))
             return {"config": draccus.encode(cfg), "learning_rate": learning_rate(cfg)}
     except SystemExit as stop:
         words = said.getvalue().strip().splitlines()

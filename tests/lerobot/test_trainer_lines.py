@@ -14,7 +14,7 @@ from planner.job import Job, Output
 from planner.plans import Estimate
 from planner.recipes import lerobot
 from planner.targets import base, hf
-from planner.workload import Training
+from planner.workload import Camera, Training
 
 pytestmark = pytest.mark.lerobot
 
@@ -85,7 +85,10 @@ class Line:
         """What the line may read from the Hub while it is parsed."""
         config = {"Qwen/Qwen2.5-VL-3B-Instruct": {"model_type": "qwen2_5_vl"}}  # eo1 reads its backbone's
         if self.training.policy.base:
-            config.setdefault(self.training.policy.base.id, {"type": self.training.policy.id})
+            base = self.training.policy.base
+            inputs = {key: {"type": "VISUAL", "shape": [3, 256, 256]} for key in base.cameras}
+            inputs["observation.state"] = {"type": "STATE", "shape": [6]}
+            config.setdefault(base.id, {"type": self.training.policy.id} | ({"input_features": inputs} if base.cameras else {}))
         return config
 
 
@@ -249,6 +252,29 @@ def test_names_are_data_everywhere(trainer: Trainers, release: str, place: str) 
     line = lines(release, "act", place)
     line = Line(line.training._replace(dataset=text), line.estimate, place)
     assert understood(trainer(release).read(line.argv, line.hub))["dataset"]["repo_id"] == text
+
+
+NAMED = [
+    pytest.param(release, policy.id, place, names, id=f"{release}-{policy.id}-{place}-{len(names)}")
+    for release, policy in TYPES
+    if policy.base and policy.base.cameras
+    for place in PLACES
+    if (release, place) in SITES
+    for names in (("top",), ("top", "wrist"), ("a", "b", "c", "d"), (policy.base.cameras[0].split(".")[-1], "wrist"))
+]
+
+
+@pytest.mark.parametrize(("release", "policy", "place", "names"), NAMED)
+def test_the_bases_cameras_are_the_datasets(trainer: Trainers, release: str, policy: str, place: str, names: tuple[str, ...]) -> None:
+    keys = tuple(f"observation.images.{name}" for name in names)
+    line = lines(release, policy, place)
+    line = Line(line.training._replace(cameras=tuple(Camera(640, 480, "av1", key) for key in keys)), line.estimate, place)
+    config = understood(trainer(release).read(line.argv, line.hub, keys))
+    base = line.training.policy.base
+    assert base and set(config["rename_map"].values()) <= set(base.cameras)
+    unmapped = tuple(word for word in line.argv if not word.startswith("--rename_map="))
+    assert unmapped != line.argv
+    assert "eature mismatch" in trainer(release).read(unmapped, line.hub, keys)["error"]
 
 
 def test_unknown_flags_are_noticed(trainer: Trainers) -> None:

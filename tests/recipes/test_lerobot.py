@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from planner.recipes.flags import schedule_flags, text, variant_flags
 from planner.recipes.lerobot import job as make
 from planner.recipes.lerobot import packages
 from planner.records import Base
-from planner.workload import Variant
+from planner.workload import Camera, Variant
 from tests.factories import estimate, figure, offer, policy, workload
 
 OUTPUTS = {"hf": Output("hub", "me/out"), "modal": Output("volume", "/outputs/r"), "local": Output("folder", "outputs/train/r")}
@@ -85,15 +87,20 @@ def test_0_4_4_keeps_only_the_final_model() -> None:
     made = job(lerobot="0.4.4")
     assert "save_checkpoint_to_hub" not in flags(made)
     assert any("checkpoints" in warning for warning in made.warnings)
-    assert any("does not match" in warning for warning in made.warnings)
+    assert any("does not match" in warning and warning.endswith("--emit modal installs 0.4.4") for warning in made.warnings)
 
 
 def test_datasets_on_this_machine() -> None:
     made = job(target="local", dataset=None, dataset_root="/data/my pick/")
     assert (flags(made)["dataset.repo_id"], flags(made)["dataset.root"]) == ("local/my pick", "/data/my pick/")
     made = job(target="modal", dataset=None, dataset_root="/data/my pick")
-    assert flags(made)["dataset.root"] == "/datasets/my pick"
-    assert "modal volume put lerobot-datasets '/data/my pick' '/my pick'" in made.warnings[0]
+    folder = flags(made)["dataset.root"].removeprefix("/datasets/")
+    assert folder.startswith("my pick-")
+    created, put = made.warnings[0].partition("modal volume create lerobot-datasets (once), then ")[1:]
+    assert created and put == f"modal volume put lerobot-datasets '/data/my pick' '/{folder}'"
+    other = job(target="modal", dataset=None, dataset_root="/elsewhere/my pick/")
+    assert flags(other)["dataset.root"] not in (f"/datasets/{folder}", "/datasets/my pick")
+    assert flags(job(target="modal", dataset_root="/data/my pick/"))["dataset.root"] == f"/datasets/{folder}"
     assert flags(job(target="modal", dataset_root="/datasets/x"))["dataset.root"] == "/datasets/x"
     made = job(target="hf", dataset_root="/data/x")
     assert "dataset.root" not in flags(made) and made.warnings
@@ -202,6 +209,117 @@ def test_secrets_by_name_only() -> None:
     assert job(target="local", environment=(("CUDA_VISIBLE_DEVICES", "3"),)).env == {"CUDA_VISIBLE_DEVICES": "3"}
 
 
+@pytest.mark.parametrize("name", [
+    "AWS_SECRET_ACCESS_KEY", "GITHUB_PAT", "WANDB_KEY", "OPENAI_API_KEY_2", "MY_PASSWORD", "DB_CREDENTIALS", "my_token", "PGPASS",
+    "DB_PWD", "BASIC_AUTH", "PAT", "PAT_2",
+])
+@pytest.mark.parametrize("target", ["hf", "modal", "local"])
+def test_what_may_be_a_secret_is_one(name: str, target: str) -> None:
+    made = job(target=target, environment=((name, "s3cr3t"),))
+    assert name in made.secrets and name not in made.env
+    assert "s3cr3t" not in str(made) and any(name in warning for warning in made.warnings)
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("PATH", "/bin"), ("TOKENIZERS_PARALLELISM", "false"), ("DISPATCH", "x"), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), ("SEED", "3"),
+])
+def test_what_is_no_secret(name: str, value: str) -> None:
+    made = job(target="local", environment=((name, value),))
+    assert (made.env, made.secrets) == ({name: value}, ())
+
+
+def test_the_jobs_own_variables_win_elsewhere() -> None:
+    made = job(target="modal", environment=(("HF_HOME", "/home/me/hf"), ("A", "b")))
+    assert made.env == {"HF_HOME": "/cache", "A": "b"}
+    assert made.warnings == ("HF_HOME=/home/me/hf is left out: the job sets HF_HOME=/cache",)
+    assert job(target="local", environment=(("HF_HOME", "/home/me/hf"),)).env == {"HF_HOME": "/home/me/hf"}
+
+
+@pytest.mark.parametrize("flag", ["policy.path", "policy.pretrained_path", "config_path"])
+@pytest.mark.parametrize("path", ["./out/last", "/home/me/out", "~/out", "../out", "outputs/train/last", "here/now"])
+def test_weights_of_this_machine_stay_here(flag: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "now").mkdir(parents=True)  # has the form of a Hub id
+    monkeypatch.chdir(tmp_path)
+    for target in ("hf", "modal"):
+        with pytest.raises(UsageError, match=f"--{flag}={path} is on this machine.*push it to the Hub"):
+            job(target=target, trainer_args=(f"--{flag}={path}",))
+    assert flags(job(target="local", trainer_args=(f"--{flag}={path}",)))[flag] == path
+    assert flags(job(target="hf", trainer_args=(f"--{flag}=me/tuned",)))[flag] == "me/tuned"
+
+
+def test_weights_on_a_volume() -> None:
+    for path in ("/outputs/a/checkpoints/last/pretrained_model", "/datasets/weights"):
+        assert flags(job("smolvla", target="modal", trainer_args=(f"--policy.path={path}",)))["policy.path"] == path
+        with pytest.raises(UsageError, match="on this machine"):
+            job("smolvla", target="hf", trainer_args=(f"--policy.path={path}",))
+
+
+BASE = Base("lerobot/smolvla_base", "--policy.path", figure(1), tuple(f"observation.images.camera{n}" for n in (1, 2, 3)))
+
+
+def seen(*names: str | None, target: str = "local", **fields: Any) -> tuple[Any, tuple[str, ...]]:
+    """(--rename_map, warnings) for a dataset with these cameras and a base with camera1 to camera3."""
+    cameras = tuple(Camera(64, 64, None, name and f"observation.images.{name}") for name in names)
+    made = job(target=target, policy=policy("smolvla", base=BASE), cameras=cameras, **fields)
+    said = flags(made).get("rename_map")
+    short = None if said is None else {
+        ours.removeprefix("observation.images."): theirs.removeprefix("observation.images.") for ours, theirs in json.loads(said).items()
+    }
+    return short, made.warnings
+
+
+def test_cameras_get_the_bases_names() -> None:
+    mapping, warnings = seen("top", "wrist")
+    assert mapping == {"top": "camera1", "wrist": "camera2"}
+    assert len(warnings) == 1 and "top as camera1, wrist as camera2" in warnings[0]
+    assert seen("wrist", "camera1")[0] == {"wrist": "camera2"}, "a name that the base knows stays"
+    mapping, (warning,) = seen("a", "b", "c", "d")
+    assert mapping == {"a": "camera1", "b": "camera2", "c": "camera3"} and "no place for d" in warning
+    for names in (("camera2",), ("camera1", "camera2", "camera3", "extra"), ()):
+        assert seen(*names) == (None, ()), "LeRobot takes a subset, either way round"
+
+
+def test_cameras_that_nobody_knows_are_warned_of() -> None:
+    mapping, (warning,) = seen(None, None)
+    assert mapping is None and "observation.images.camera3" in warning and "--rename_map='{" in warning
+
+
+def test_cameras_only_where_the_base_brings_its_names() -> None:
+    assert seen("top", trainer_args=('--rename_map={"observation.images.top": "observation.images.camera3"}',)) == (
+        {"top": "camera3"}, ())
+    assert seen("top", trainer_args=("--policy.path=me/tuned",)) == (None, ())
+    assert seen("top", trainer_args=("--policy.type=smolvla",)) == (None, ())
+    whole = ("lerobot-train", "--policy.path=lerobot/smolvla_base", "--dataset.repo_id=me/pick")
+    assert seen("top", trainer_args=whole, pasted=True)[0] == {"top": "camera1"}
+
+
+def test_checkpoints_survive_on_a_volume() -> None:
+    made = job(target="modal", trainer_args=("--save_checkpoint=no",))
+    assert flags(made)["save_checkpoint"] == "true" and any("--save_checkpoint=no became" in warning for warning in made.warnings)
+    assert "save_checkpoint" not in flags(job(target="modal"))
+    assert flags(job(target="local", trainer_args=("--save_checkpoint=no",)))["save_checkpoint"] == "no"
+
+
+@pytest.mark.parametrize(("argument", "release", "part"), [
+    ("--save_checkpoint=false", "0.6.1", "only the final model"),
+    ("--save_checkpoint=false", "0.4.4", "only the final model"),
+    ("--save_freq=-1", "0.6.1", "only the last checkpoint and the final model"),
+    ("--save_freq=0", "main", "only the last checkpoint and the final model"),
+    ("--save_freq=-1", "0.4.4", "at every step"),
+    ("--save_freq=0", "0.4.4", "division by zero"),
+])
+def test_no_checkpoints_on_hf_is_warned_of(argument: str, release: str, part: str) -> None:
+    assert any(argument in warning and part in warning for warning in job(lerobot=release, trainer_args=(argument,)).warnings)
+    assert not any(part in warning for warning in job(lerobot="0.6.1", trainer_args=("--save_freq=500",)).warnings)
+
+
+def test_another_device_is_warned_of() -> None:
+    for device in ("cpu", "mps"):
+        made = job(target="modal", trainer_args=(f"--policy.device={device}",))
+        assert flags(made)["policy.device"] == device and any("GPU idle" in warning for warning in made.warnings)
+    assert job(target="modal", trainer_args=("--policy.device=cuda",)).warnings == ()
+
+
 PASTED = ("lerobot-train", "--policy.type=act", "--dataset.repo_id", "me/pick", "--output_dir=out", "--odd", "x  y",
           "--job.target=a10g-small")
 
@@ -223,7 +341,7 @@ def test_a_pasted_command_moves() -> None:
     said = flags(made)
     assert "dataset.root" not in said
     assert (said["policy.push_to_hub"], said["policy.repo_id"], said["save_freq"]) == ("true", "me/out", "2500")
-    assert len(made.warnings) == 2
+    assert [warning.split()[0] for warning in made.warnings] == ["--dataset.root=/data/x", "--policy.push_to_hub=false", "another"]
 
 
 @pytest.mark.parametrize(("launcher", "target", "gpus", "kept"), [
@@ -253,3 +371,9 @@ def test_what_yaml_would_change_is_quoted(value: str) -> None:
 
     assert text(value) != value
     assert yaml.safe_load(text(value)) == value
+
+
+def test_a_part_of_the_dataset_is_said_to_the_trainer() -> None:
+    assert flags(job(dataset_episodes=(0, 1, 2)))["dataset.episodes"] == "[0, 1, 2]"
+    assert "dataset.episodes" not in flags(job())
+    assert flags(job(dataset_episodes=(4,), trainer_args=("--dataset.episodes=[4]",)))["dataset.episodes"] == "[4]"

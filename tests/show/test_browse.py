@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner import catalogue as catalogues
-from planner.catalogue import Catalogue
+from planner.records import Catalogue
 from planner.show import browse
 from planner.show.text import cells
 

@@ -6,9 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from planner.catalogue import Catalogue
 from planner.plans import Estimate, Plan, Term
-from planner.records import Source
+from planner.records import Catalogue, Source
 from planner.show.explain import explain, explain_document
 from planner.units import point
 from tests.show import factory

@@ -100,6 +100,14 @@ def test_lerobot_submits_only_what_it_can() -> None:
         emitted("0.6.1", 4)
 
 
+def test_what_it_needs() -> None:
+    job = hf_job(trainer_args=("--wandb.enable=true",))
+    cli, login, balance, wandb = hf.needs(job)
+    assert "huggingface_hub" in cli and login == "hf auth login" and "balance" in balance and wandb.startswith("WANDB_API_KEY ")
+    install, *account = hf.needs_lerobot(job)
+    assert "pip install 'lerobot[training]==0.6.1'" in install and account == [login, balance]
+
+
 def test_results_need_a_repository() -> None:
     assert hf.output_for(repo_id="me/out", output=None, run_name="r") == Output("hub", "me/out")
     for name in (None, "", "out", "a b/c", "me/out/x", "$(id)/x"):

@@ -55,10 +55,18 @@ def test_a_folder_of_its_own() -> None:
     assert local.output_for(repo_id="me/out", output="elsewhere", run_name="r") == Output("folder", "elsewhere")
 
 
+def test_what_it_needs() -> None:
+    training = workload("smolvla", environment=(("MY_KEY", "the value"),))
+    here = make(estimate(offer("local")), training, target="local", output=Output("folder", "out"), name="n")
+    assert local.needs(here) == ("an environment with pip install 'lerobot[training,smolvla]==0.6.1'", "MY_KEY set in the shell")
+    pushed = make(estimate(offer("local")), workload(), target="local", output=Output("folder", "out"), name="n", repo_id="me/x")
+    assert local.needs(pushed)[1:] == ("hf auth login",)
+
+
 def test_places_are_found_by_name() -> None:
     assert base.names() == ["hf", "local", "modal"]
     for name in base.names():
-        assert base.get(name).name == name
+        assert base.get(name).name == name and callable(base.get(name).needs)
     with pytest.raises(UsageError, match="hf, local, modal"):
         base.get("base")
 

@@ -154,9 +154,22 @@ def test_the_script_is_clean_python(tmp_path: Path) -> None:
     for fields in ({}, {"attempts": 2, "dataset": HOSTILE}, {"lerobot": "0.4.4"}, {"lerobot": "main", "num_gpus": 8}):
         file.write_text(target.emit(modal_job(**fields)), encoding="utf-8")
         compile(file.read_text(encoding="utf-8"), "train.py", "exec")
-        ruff = shutil.which("ruff", path=str(Path(sys.executable).parent))
-        if ruff:  # a development tool; the syntax is checked without it
-            subprocess.run([ruff, "check", "--isolated", "--target-version=py310", str(file)], check=True)
+        ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--target-version=py310", str(file)]
+        subprocess.run(ruff, check=True)
+
+
+def test_what_it_needs_stands_in_the_script(load: Callable[[str], ModuleType]) -> None:
+    job = modal_job(environment=(("MY_API_KEY", "the value"),), trainer_args=("--wandb.enable=true",))
+    install, setup, *secrets, start = target.needs(job)
+    assert (install, setup) == ("pip install modal", "modal setup") and start.startswith("modal run --detach ")
+    assert [line.partition("=")[0] for line in secrets] == [
+        "modal secret create huggingface-secret HF_TOKEN", "modal secret create wandb-secret WANDB_API_KEY",
+        "modal secret create my-api-key MY_API_KEY"]
+    module = load(target.emit(job))
+    said = [line.strip() for line in (module.__doc__ or "").splitlines()]
+    assert all(line in said for line in (install, setup, *secrets))
+    assert all(f'"{line.split()[3]}"' in target.emit(job) for line in secrets), "the script asks for the same names"
+    assert "the value" not in target.emit(job)
 
 
 def test_python_and_packages_fit_the_release() -> None:
