@@ -4,83 +4,61 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 
-from planner import Search, Workload, evidence, plan, speed
-from planner import memory as memory_module
+from planner import Search, Workload, plan
+from planner.backtest import Backtest, backtest, summaries
 from planner.catalogue import data_dir, load, read_runs
 from planner.plans import Estimate
-from planner.profiles import cost_of
-from planner.records import Run
 from planner.units import GIB
 
 CATALOGUE = load(user=Path("/nonexistent"))
 
 
 @lru_cache(maxsize=1)
-def _times() -> list[tuple[Run, float, float, float, str]]:
-    """(run, P10, P50, P90, grade) of each timed run, predicted without its source."""
-    rows = []
-    for source in sorted({run.source for run in evidence.scored(CATALOGUE)}):
-        held = evidence.calibrate(CATALOGUE, without=frozenset({source}))
-        for run in evidence.scored(CATALOGUE):
-            if run.source != source or run.optimizer:
-                continue
-            training, gpu = evidence.workload_of(run, CATALOGUE), CATALOGUE.gpus[run.gpu or ""]
-            cost = cost_of(CATALOGUE, training.policy, training.variant, training.cameras)
-            step = speed.estimate(training, gpu, run.num_gpus or 1, 1000, cost, held, CATALOGUE.targets["local"].decode_kappa)
-            rows.append((run, *step.seconds, step.grade))
-    return sorted(rows, key=lambda row: row[0].id)
+def _found() -> Backtest:
+    return backtest(CATALOGUE, read_runs(data_dir()))
 
 
 def _head(*names: str) -> list[str]:
     return ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
 
 
-def time() -> str:
-    lines = _head("run", "policy", "GPU", "batch", "measured s", "predicted s (P10–P90)", "off by", "inside", "grade")
-    for run, low, middle, high, grade in _times():
-        measured = run.update_s or 0.0
+def _lines(quantity: str, unit: float) -> list[str]:
+    lines = _head("run", "policy", "GPU", "batch", "cameras", "measured", "predicted (P10–P90)", "off by", "inside", "grade")
+    for score in (score for score in _found().scores if score.quantity == quantity):
+        run, (low, middle, high) = score.run, (value / unit for value in score.predicted)
         count = f"{run.num_gpus} × " if (run.num_gpus or 1) > 1 else ""
         lines.append(
-            f"| {run.id} | {run.policy} | {count}{run.gpu} | {run.batch_size} | {measured:.3g} | {middle:.3g} ({low:.2g}–{high:.2g}) "
-            f"| {middle / measured - 1:+.0%} | {'yes' if low <= measured <= high else 'no'} | {grade} |")
-    return "\n".join(lines)
+            f"| {run.id} | {run.policy} | {count}{run.gpu} | {run.batch_size} | {run.cameras if run.cameras is not None else 'unknown'} "
+            f"| {score.measured / unit:.3g} | {middle:.3g} ({low:.2g}–{high:.2g}) | {score.error:+.0%} "
+            f"| {'yes' if score.inside else 'no'} | {score.grade} |")
+    return lines
 
 
-@lru_cache(maxsize=1)
-def _peaks() -> list[tuple[Run, float]]:
-    """(run, predicted GiB) of each run that printed torch's own peak. Memory is not fitted to runs."""
-    rows = []
-    for run in CATALOGUE.runs:
-        if run.scored and run.vram_bytes and run.batch_size and run.cameras is not None and not run.optimizer and run.gpu in CATALOGUE.gpus:
-            training, gpu = evidence.workload_of(run, CATALOGUE), CATALOGUE.gpus[run.gpu or ""]
-            cost = cost_of(CATALOGUE, training.policy, training.variant, training.cameras)
-            rows.append((run, memory_module.estimate(training, gpu, run.num_gpus or 1, cost, ()).peak.p50 / GIB))
-    return rows
+def time() -> str:
+    return "\n".join(_lines("step", 1.0))
 
 
 def memory() -> str:
-    lines = _head("run", "policy", "GPU", "batch", "cameras", "measured GiB", "computed GiB", "off by")
-    for run, predicted in _peaks():
-        measured = (run.vram_bytes or 0) / GIB
-        lines.append(
-            f"| {run.id} | {run.policy} | {run.gpu} | {run.batch_size} | {run.cameras} | {measured:.2f} | {predicted:.2f} "
-            f"| {predicted / measured - 1:+.0%} |")
-    return "\n".join(lines)
+    return "\n".join(_lines("memory", GIB))
+
+
+def wall() -> str:
+    return "\n".join(_lines("wall-clock", 1.0))
 
 
 def summary() -> str:
-    times = [(abs(middle / (run.update_s or 1) - 1), low <= (run.update_s or 0) <= high) for run, low, middle, high, _ in _times()]
-    peaks = sorted(abs(predicted / ((run.vram_bytes or 1) / GIB) - 1) for run, predicted in _peaks())
-    errors = sorted(error for error, _ in times)
-    inside = sum(hit for _, hit in times)
-    return "\n".join([
-        f"- Step time, {len(times)} runs, each predicted with its source left out: off by {median(errors):.0%} in the median, "
-        f"{errors[int(0.9 * len(errors))]:.0%} at the 90th percentile; {inside} of {len(times)} inside P10–P90.",
-        f"- Peak memory, {len(peaks)} runs: off by {median(peaks):.0%} in the median, "
-        f"{peaks[int(0.9 * len(peaks))]:.0%} at the 90th percentile.",
-    ])
+    groups = [group for group in summaries(_found().scores) if group.group in ("all", "measured", "scaled", "modelled")]
+    lines = _head("", "grade", "runs", "median off by", "9 of 10 within", "inside P10–P90", "P90 ÷ P10, median")
+    lines += [
+        f"| {group.quantity} | {group.group} | {group.scores} | {group.median_error:.0%} | {group.p90_error:.0%} "
+        f"| {group.inside / group.scores:.0%} | {group.median_spread:.1f} |" for group in groups
+    ]
+    wrong = [verdict for verdict in _found().verdicts if verdict.says_fits and not verdict.fitted]
+    alarms = [v for v in _found().verdicts if not v.says_fits and v.fitted and v.margin is not None and v.margin > 0.1]
+    lines += ["", f"Of {len(_found().verdicts)} verdicts on memory {len(wrong)} said \"fits\" of a run that ran out of memory and "
+              f"{len(alarms)} \"does not fit\" of one that finished with more than a tenth to spare."]
+    return "\n".join(lines)
 
 
 def _row(policy: str, gpu: str, batch: int, *tail: str, count: int = 1, frames: int = 45_000) -> Estimate:
@@ -119,12 +97,11 @@ def guide() -> str:
 
 
 def unscored() -> str:
+    found = _found()
     reasons: dict[str, list[str]] = {}
-    used = {run.id for run, *_ in _times()} | {run.id for run, _ in _peaks()}
-    runs = read_runs(data_dir())
-    for run in runs:
-        if run.id not in used:
-            reasons.setdefault(run.reason or "nothing to compare: neither step time nor peak memory", []).append(run.id)
-    lines = [f"{len(used)} of {len(runs)} runs are compared. The others, by what they lack:", ""]
+    for run, why in found.unscorable:
+        reasons.setdefault(why, []).append(run.id)
+    rows = len(found.scored_runs) + len(found.unscorable)
+    lines = [f"{len(found.scored_runs)} of {rows} runs are compared. The others, by what they lack:", ""]
     lines += [f"- {reason}: {', '.join(ids)}" for reason, ids in sorted(reasons.items(), key=lambda item: (-len(item[1]), item[0]))]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 FILES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-COMMANDS = ((), ("explain",), ("policies",), ("gpus",))
+COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("backtest",))
 
 
 def plan(*arguments: str, columns: int = 120) -> str:
@@ -76,7 +76,7 @@ def _accuracy() -> dict[str, Callable[[], str]]:
     sys.path.insert(0, str(DOCS))
     import accuracy
 
-    return {name: getattr(accuracy, name) for name in ("memory", "time", "summary", "guide", "unscored")}
+    return {name: getattr(accuracy, name) for name in ("memory", "time", "wall", "summary", "guide", "unscored")}
 
 
 BLOCKS: dict[str, Callable[[], str]] = {"sample": sample, "options": options, "schema": schema, **_accuracy()}

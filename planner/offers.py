@@ -109,7 +109,7 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
 
 def _local(gpu: str, count: int) -> Offer:
     return Offer(
-        target="local", flavor=gpu, gpu=gpu, num_gpus=count, vcpus=LOCAL_VCPUS, ram_bytes=LOCAL_RAM_BYTES * count, disk_bytes=None,
+        target="local", flavor=gpu, gpu=gpu, num_gpus=count, vcpus=LOCAL_VCPUS * count, ram_bytes=LOCAL_RAM_BYTES * count, disk_bytes=None,
         usd_per_hour=None, price_source=None, price_as_of=None, price_method="bundled", per_gpu=True,
     )
 

@@ -3,7 +3,8 @@
 GPU time is a sum: launching the kernels, the optimizer's pass over memory, and per sample the FLOPs and the
 traffic of the activations,
 
-    update_s = launch + (2 W + 14 T) / (0.8 · bandwidth) + batch · (FLOPs / (0.73 · peak) + 14.4 · A / bandwidth) · k
+    device_s = (2 W + 14 T) / (0.8 · bandwidth) + batch · (FLOPs / (0.73 · peak) + 14.4 · A / bandwidth) · k
+    update_s = √(launch² + device_s²)
 
 with the addends of planner.work and k, the calibration by measured runs (planner.evidence). The data loader works
 beside the GPU: a step takes the longer of the two.
@@ -16,7 +17,7 @@ from planner.plans import Step, Term
 from planner.profiles import Cost
 from planner.records import Gpu, StartupRange
 from planner.units import Interval, point
-from planner.work import peak_flops, work
+from planner.work import peak_flops, together, work
 from planner.workload import Camera, Training
 
 #: P10–P90 as ×/÷ of the GPU time, by grade: where the same GPU and variant was measured, scaled, or only modelled.
@@ -33,12 +34,15 @@ def estimate(
 ) -> Step:
     """Seconds per step on `num_gpus` of this GPU in a host with `vcpus` hardware threads (None: unknown)."""
     policy, variant = training.policy, training.variant
-    parts = work(gpu, variant, cost, training.batch_size, calibration.launch(policy))
+    parts = work(gpu, variant, cost, training.batch_size, calibration.launch(policy, gpu))
     factor = calibration.factor(policy, gpu)
     peak, precision = peak_flops(gpu, variant)
     raw = parts.flops + parts.traffic
+    device = parts.optimizer + raw * factor
+    update = together(parts.launch, device)
     terms = [
-        Term("kernel launches", point(parts.launch), f"calibrated for {policy.launch_family} policies"),
+        Term("kernel launches", point(update - device),
+             f"{parts.launch:.3f} s, calibrated for {policy.launch_family} policies, as far as they do not hide behind the work"),
         Term("optimizer step", point(parts.optimizer), "(2·weights + 14·gradient bytes) ÷ 0.8 of the bandwidth"),
         Term("arithmetic", point(parts.flops), f"{cost.flops / 1e9:.0f} GFLOP/sample ÷ 0.73 of {peak / 1e12:.0f} TFLOP/s {precision}"),
         Term("activation traffic", point(parts.traffic), "14.4 × activation bytes ÷ bandwidth"),
@@ -46,12 +50,11 @@ def estimate(
     ]
     network = 0.0
     if num_gpus > 1:
-        update = parts.launch + parts.optimizer + raw * factor
         link = gpu.interconnect.value if gpu.interconnect else 12e9
         network = EXPOSED * 2 * (num_gpus - 1) / num_gpus * cost.gradient_bytes / link + STRAGGLER * update
         terms.append(Term("gradient exchange", point(network),
                           f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
-    gpu_s = parts.launch + parts.optimizer + raw * factor + network
+    gpu_s = update + network
     grade, source = calibration.grade(training, gpu, num_gpus)
     spread = SPREAD[grade]
     compute = Interval(gpu_s / spread, gpu_s, gpu_s * spread)
@@ -61,7 +64,7 @@ def estimate(
     terms.append(Term("between steps", point(ITERATION_S), "logging, sampler, moving the batch"))
     both = zip(compute, loader, strict=True)
     seconds = Interval(*((max(one, other) if training.num_workers else one + other) + ITERATION_S for one, other in both))
-    shares = {"compute": parts.optimizer + raw * factor, "launch": parts.launch, "network": network, "loader": wait}
+    shares = {"compute": device, "launch": parts.launch, "network": network, "loader": wait}
     limiter = "loader" if wait > 0 and training.num_workers else max(shares, key=lambda name: shares[name])
     return Step(seconds, limiter, grade, tuple(terms), source, loader)
 
@@ -82,7 +85,7 @@ _TRANSPORT_MS_PER_MB = 0.9
 _ROW_MS, _ROW_MS_SHORT = 5.0, 3.0  # parquet row and collation; the smaller one for chunks up to 16
 _CORES_PER_VCPU = 0.62  # a vCPU is a hyperthread on most clouds
 _MAIN_PROCESS_CORES = 0.7
-UNKNOWN_HOST_VCPUS = 16.0
+UNKNOWN_HOST_VCPUS = 16.0  # for each GPU
 
 
 def sample_ms(training: Training, vcpus: float) -> float:
@@ -111,8 +114,8 @@ def _decode_ms(camera: Camera, backend: str, frames: int, old: bool, vcpus: floa
 
 def loader_seconds(training: Training, num_gpus: int, vcpus: float | None, kappa: StartupRange) -> Interval:
     """Seconds that the loader alone needs for one batch on every GPU. Cores are shared by all GPUs' workers."""
-    threads = vcpus if vcpus is not None else UNKNOWN_HOST_VCPUS
     processes = max(1, num_gpus)
+    threads = vcpus if vcpus is not None else UNKNOWN_HOST_VCPUS * processes
     cost_s = sample_ms(training, threads) / 1000 * training.batch_size * (1.5 if num_gpus > 1 else 1.0)
     if training.num_workers == 0:
         workers = 1.0

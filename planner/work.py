@@ -7,6 +7,7 @@ passes, 14.4 A for what forward and backward read and write) fitted 31 timed LeR
 
 from __future__ import annotations
 
+from math import hypot
 from typing import NamedTuple
 
 from planner.profiles import Cost
@@ -31,6 +32,15 @@ def peak_flops(gpu: Gpu, variant: Variant) -> tuple[float, str]:
     if gpu.tf32 is not None:
         return gpu.tf32.value, "TF32"
     return gpu.fp32.value, "fp32"
+
+
+def together(launch_s: float, device_s: float) -> float:
+    """Seconds of a step whose kernels take `launch_s` to launch and `device_s` to run.
+
+    Launching runs ahead of the GPU and hides behind it, or the GPU waits: the root of the sum of squares lies between
+    the longer of the two and their sum. Leaving one source out it errs by 13 % in the median, the plain sum by 21 %.
+    """
+    return hypot(launch_s, device_s)
 
 
 class Work(NamedTuple):

@@ -17,6 +17,7 @@ LAYERS = (
     ("commands",),
     ("recipes", "targets", "show"),
     ("api",),
+    ("backtest", "published", "trainlog", "ownruns"),
     ("choose",),
     ("advice",),
     ("offers",),
