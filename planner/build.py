@@ -9,7 +9,7 @@ from typing import Any
 from planner import entries, fields, yamlfile
 from planner.compiled import checksums, digest, yaml_files
 from planner.errors import UsageError
-from planner.records import Catalogue, Profile
+from planner.records import Catalogue, Profile, Run
 
 #: what data/offers/<target>.yaml holds beside its name and its offers
 RULES = ("title", "rules", "startup", "bandwidth", "cpu_kappa")
@@ -89,6 +89,16 @@ def build(data: Path, user: Path | None) -> Catalogue:
                           "" if user else digest(checksums(data)))
     _check(catalogue, data)
     return catalogue
+
+
+def runs_of(path: Path) -> tuple[Run, ...]:
+    """The runs of one evidence file, also those that are not scored."""
+    layer = yamlfile.read(path)
+    _only(layer, ("runs",), str(path))
+    runs = layer.get("runs")
+    if not isinstance(runs, dict):
+        raise UsageError("catalogue", f"{path}: runs: expected a mapping of entries")
+    return tuple(entries.run(str(path), str(name), value) for name, value in runs.items())
 
 
 def _overlay(below: Any, above: Any) -> Any:

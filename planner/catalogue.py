@@ -30,22 +30,30 @@ def user_dir() -> Path:
 def load(data: Path | None = None, user: Path | None = None) -> Catalogue:
     """The bundled catalogue with the user's entries laid over it. Raises UsageError on the first mistake."""
     data, user = data or data_dir(), user or user_dir()
-    if not compiled.yaml_files(user):
+    own = compiled.yaml_files(user)
+    if own in ([], [user / "evidence.yaml"]):  # runs alone, as `plan calibrate` adds them, need no other file read again
         current = compiled.read(data)
         if current is not None:
-            return current
-        user = None
+            return _with_runs(current, own[0]) if own else current
     from planner.build import build
 
-    return build(data, user)
+    return build(data, user if own else None)
+
+
+def _with_runs(catalogue: Catalogue, path: Path) -> Catalogue:
+    """The catalogue with a user's own runs; its calibration is made anew."""
+    from planner import build
+
+    own = build.runs_of(path)
+    kept = tuple(run for run in catalogue.runs if run.id not in {mine.id for mine in own})
+    return catalogue._replace(runs=(*kept, *(run for run in own if run.scored)), digest="")
 
 
 def read_runs(data: Path) -> tuple[Run, ...]:
     """Every run of the bundled evidence, also those that cannot be scored."""
-    from planner import entries, yamlfile
+    from planner import build
 
-    path = data / "evidence.yaml"
-    return tuple(entries.run(str(path), name, value) for name, value in yamlfile.read(path)["runs"].items())
+    return build.runs_of(data / "evidence.yaml")
 
 
 def _main() -> None:

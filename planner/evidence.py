@@ -24,6 +24,9 @@ LAUNCH_S = {"cnn": 0.03, "diffusion": 0.05, "vla-small": 0.10, "vla-large": 0.15
 #: Ridge: how far (as a standard deviation of the logarithm) each kind of correction is expected to reach.
 #: These and _NOISE were chosen once by leaving one source out; docs/accuracy.md has the errors that remain.
 _SCALE = {"vendor": 0.7, "gpu": 0.35, "policy": 0.35, "pair": 0.15, "launch": 0.35, "host": 0.3}
+#: Where a correction starts without runs of its own. Apple: a factor of two, from what an M1 Max is said to take for ACT (13 h
+#: for 100,000 steps, lerobot issue 3191; 6-14 h for 56,250 at batch 4, the hardware guide), which states too little to be scored.
+_PRIOR = {"vendor:apple": 0.7}
 _NOISE = 0.15  # spread of one measured step time around the model, as a standard deviation of the logarithm
 _WEIGHT = {"high": 1.0, "medium": 0.5, "low": 0.2}
 _SWEEPS = 60
@@ -42,7 +45,7 @@ class Calibration(NamedTuple):
 
     def factor(self, policy: Policy, gpu: Gpu) -> float:
         """What the work term is multiplied with."""
-        return exp(sum(self.corrections.get(name, 0.0) for name in _work_names(policy.id, gpu)))
+        return exp(sum(self.corrections.get(name, _PRIOR.get(name, 0.0)) for name in _work_names(policy.id, gpu)))
 
     def grade(self, training: Training, gpu: Gpu, num_gpus: int) -> tuple[str, str]:
         """How well founded a step time is, and the run it leans on."""
@@ -155,7 +158,7 @@ def _fit(points: list[_Point]) -> dict[str, float]:
     for item in points:
         for name in (*item.launch_names, *item.work_names):
             touching.setdefault(name, []).append(item)
-    values = dict.fromkeys(sorted(touching), 0.0)
+    values = {name: _PRIOR.get(name, 0.0) for name in sorted(touching)}
 
     def parts(item: _Point) -> tuple[float, float]:
         return (item.launch * exp(sum(values[name] for name in item.launch_names)),
@@ -164,7 +167,7 @@ def _fit(points: list[_Point]) -> dict[str, float]:
     for _ in range(_SWEEPS):
         for name, items in sorted(touching.items()):
             ridge = 1 / _SCALE[name.split(":")[0]] ** 2
-            slope, curve = ridge * values[name], ridge
+            slope, curve = ridge * (values[name] - _PRIOR.get(name, 0.0)), ridge
             for item in items:
                 launch, device = parts(item)
                 predicted = together(launch, item.fixed + device)

@@ -199,3 +199,16 @@ def test_mistakes_of_a_user_are_theirs(data: Path, tmp_path: Path, file: str, te
     with pytest.raises(UsageError) as caught:
         load(data, user=tmp_path / "own")
     assert str(path) in caught.value.text and expected in caught.value.text
+
+
+def test_own_runs_alone_need_no_other_yaml(data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    run = "policy: act, gpu: t4, num_gpus: 1, batch_size: 8, cameras: 2, update: 0.4 s, scored: true, kind: own log, confidence: high"
+    (own / "evidence.yaml").write_text(
+        f"runs:\n  own-1: {{{run}, variant: {{trained: all, dtype: float32}}, source: my.log, as_of: '2026-11-01'}}\n", encoding="utf-8")
+    quick = load(data, user=own)
+    (data / compiled.FILE).unlink()
+    slow = load(data, user=own)
+    assert set(quick.runs) == set(slow.runs) and "own-1" in {run.id for run in quick.runs}
+    assert quick.digest == "", "the calibration belongs to the bundled runs alone"
