@@ -85,13 +85,14 @@ def backtest(catalogue: Catalogue, runs: Iterable[Run]) -> Backtest:
     verdicts: list[Verdict] = []
     unscorable: list[tuple[Run, str]] = []
     held: dict[str, Calibration] = {}
+    spreads = evidence.spreads_of(catalogue)
     for run in runs:
         missing = lacks(run, catalogue)
         if missing is not None:
             unscorable.append((run, missing))
             continue
         if run.source not in held:
-            held[run.source] = evidence.calibrate(catalogue, without=frozenset({run.source}))
+            held[run.source] = evidence.calibrate(catalogue, without=frozenset({run.source}), spreads=spreads)
         found, verdict = _score(run, catalogue, held[run.source])
         scores += found
         verdicts += [verdict] if verdict else []

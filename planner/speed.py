@@ -20,8 +20,6 @@ from planner.units import Interval, point
 from planner.work import peak_flops, together, work
 from planner.workload import Camera, Training
 
-#: P10–P90 as ×/÷ of the GPU time, by grade: where the same GPU and variant was measured, scaled, or only modelled.
-SPREAD = {"measured": 1.3, "scaled": 1.7, "modelled": 2.0}
 #: Python between two steps: logging, the sampler, moving the batch.
 ITERATION_S = 0.003
 #: Part of the gradients' all-reduce that does not hide behind the backward pass, and the wait for the slowest rank.
@@ -56,7 +54,7 @@ def estimate(
                           f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
     gpu_s = update + network
     grade, source = calibration.grade(training, gpu, num_gpus)
-    spread = SPREAD[grade]
+    spread = calibration.spreads[grade]
     compute = Interval(gpu_s / spread, gpu_s, gpu_s * spread)
     loader = loader_seconds(training, num_gpus, vcpus, kappa)
     wait = max(0.0, loader.p50 - gpu_s) if training.num_workers else loader.p50
