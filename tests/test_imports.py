@@ -17,7 +17,7 @@ LAYERS = (
     ("commands",),
     ("recipes", "targets", "show"),
     ("api",),
-    ("backtest", "published", "trainlog", "ownruns"),
+    ("backtest", "published", "calibrate", "trainlog", "ownruns"),
     ("choose",),
     ("advice",),
     ("offers",),
