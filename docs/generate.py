@@ -16,7 +16,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 FILES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("backtest",))
+COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backtest",))
 
 
 def plan(*arguments: str, columns: int = 120) -> str:

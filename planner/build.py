@@ -47,7 +47,7 @@ def build(data: Path, user: Path | None) -> Catalogue:
                 yield (self.own_file if mine else self.file), str(name), value, mine
 
         def _part(self, layer: dict[str, Any], key: str, file: str) -> dict[str, Any]:
-            part = layer.get(key, {}) if layer else {}
+            part = layer.get(key) or {} if layer else {}
             if not isinstance(part, dict):
                 raise UsageError("catalogue", f"{file}: {key}: expected a mapping of entries")
             return part
@@ -95,7 +95,7 @@ def runs_of(path: Path) -> tuple[Run, ...]:
     """The runs of one evidence file, also those that are not scored."""
     layer = yamlfile.read(path)
     _only(layer, ("runs",), str(path))
-    runs = layer.get("runs")
+    runs = layer.get("runs") or {}
     if not isinstance(runs, dict):
         raise UsageError("catalogue", f"{path}: runs: expected a mapping of entries")
     return tuple(entries.run(str(path), str(name), value) for name, value in runs.items())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SYSTEMS = {"lerobot": "LeRobot", "trl": "TRL", "skyrl": "SkyRL", "own": "own log format"}
 #: A policy whose parameters differ more than this from the profiled ones was built with other sizes.
 _SAME_SIZE = 0.10
+#: Settings that change what a sample costs and that are planned at their defaults.
+_PICTURE = frozenset(("n_obs_steps", "resize_shape", "crop_shape", "crop_ratio", "image_resize_shape", "image_crop_shape"))
 #: words of a device's name that make it another device
 _OTHER_DEVICE = frozenset(("laptop", "mobile", "super", "max", "mig", "pcie", "nvl", "ada"))
 
@@ -71,9 +73,11 @@ def result(file: str, digest: str, log: Log, steady: Steady, said: Said, estimat
     batch_size = _agreed("batch size", "--batch-size", log.batch_size, said.batch_size)
     num_gpus = _agreed("number of GPUs", "--num-gpus", log.num_gpus, said.num_gpus) or 1
     gpu, notes = _gpu(log, said, catalogue)
-    training = step = memory = None
-    reason = ""
-    if log.system == "lerobot" or policy in catalogue.policies:
+    training: Training | None = None
+    step: Step | None = None
+    memory: Memory | None = None
+    reason, confidence = "", "high"
+    if log.system == "lerobot" or (log.system == "own" and policy in catalogue.policies):
         training = _training(log, said, policy, batch_size, catalogue, dataset)
         offer = Offer("local", gpu, gpu, num_gpus, None, None, None, None, None, None, "bundled", per_gpu=True)
         memory, step = estimator.ground(training, offer)
@@ -81,11 +85,15 @@ def result(file: str, digest: str, log: Log, steady: Steady, said: Said, estimat
         profiled = any(profile.policy == policy for profile in catalogue.profiles)
         if log.params and profiled and abs(log.params / usual - 1) > _SAME_SIZE:
             reason = f"{log.params / 1e6:.0f} M parameters, where {policy} as it is planned has {usual / 1e6:.0f} M"
+        differs = _other_pictures(log, training)
+        if differs:
+            confidence = "medium"
+            notes = (*notes, f"counts half, and makes nothing `measured`: {differs}, which is planned otherwise")
     else:
         reason = "only trainings of LeRobot are estimated"
     if reason:
         notes = (*notes, f"kept, but estimates do not rest on it: {reason}")
-    row = _row(file, log, steady, policy, gpu, num_gpus, batch_size, training, reason)
+    row = _row(file, log, steady, policy, gpu, num_gpus, batch_size, training, confidence, reason)
     return Result(file, row_id(log, digest), log, steady, policy, gpu, num_gpus, batch_size, training, step, memory, row, notes)
 
 
@@ -159,14 +167,23 @@ def _training(
 
 def _cameras(log: Log, base: str | None, dataset: Dataset | None) -> tuple[str, ...]:
     """Cameras as --cameras takes them: of the policy's own inputs, unless these are its base's; else of the dataset."""
-    inputs = log.setting("policy", "input_features")
-    if isinstance(inputs, dict) and log.setting("policy", "pretrained_path") != base:
-        shapes = [one.get("shape") for one in inputs.values() if isinstance(one, dict) and one.get("type") == "VISUAL"]
+    inputs, weights = log.setting("policy", "input_features"), log.setting("policy", "pretrained_path")
+    if isinstance(inputs, dict) and (weights is None or weights != base):
+        shapes: list[Any] = [one.get("shape") for one in inputs.values() if isinstance(one, dict) and one.get("type") == "VISUAL"]
         if shapes and all(isinstance(shape, (list, tuple)) and len(shape) == 3 for shape in shapes):
             return tuple(f"{shape[2]}x{shape[1]}" for shape in shapes)
     if dataset is not None and (log.setting("dataset", "episodes") is not None or dataset.frames == log.frames):
         return tuple(f"{camera.width}x{camera.height}" for camera in dataset.cameras) or ("0",)
     return ()
+
+
+def _other_pictures(log: Log, training: Training) -> str:
+    """Settings of a policy without base weights that make its pictures other ones than those that are planned."""
+    usual, own = training.policy.flags.get(training.lerobot, {}), log.setting("policy")
+    if not isinstance(own, dict) or own.get("pretrained_path") is not None:
+        return ""
+    said = {name: own[name] for name in sorted(_PICTURE & usual.keys() & own.keys())}
+    return ", ".join(f"{name} is {value}" for name, value in said.items() if value != usual[name])
 
 
 def _arguments(log: Log, policy: str, catalogue: Catalogue) -> tuple[str, ...]:
@@ -188,7 +205,7 @@ def _arguments(log: Log, policy: str, catalogue: Catalogue) -> tuple[str, ...]:
 
 def _row(
     file: str, log: Log, steady: Steady, policy: str, gpu: str, num_gpus: int, batch_size: int | None, training: Training | None,
-    reason: str,
+    confidence: str, reason: str,
 ) -> dict[str, Any]:
     """The entry of the user's evidence.yaml; `reason` says why estimates do not rest on it."""
     row: dict[str, Any] = {"policy": policy}
@@ -200,7 +217,8 @@ def _row(
     if training is not None:
         row["cameras"] = len(training.cameras)
         largest = max(training.cameras, key=lambda camera: camera.megapixels, default=None)
-        row |= {"width": largest.width, "height": largest.height} if largest else {}
+        if largest is not None:
+            row |= {"width": largest.width, "height": largest.height}
     row |= {
         "steps": log.steps,
         "wall_clock": _seconds(log.wall_clock_s),
@@ -213,7 +231,7 @@ def _row(
         "scored": not reason,
         "reason": reason or None,
         "kind": "log",
-        "confidence": "high",
+        "confidence": confidence,
         "source": file,
         "as_of": log.date or "undated",
     }
@@ -222,7 +240,7 @@ def _row(
 
 def _variant(log: Log, training: Training) -> dict[str, Any]:
     variant = training.variant
-    found = {
+    found: dict[str, Any] = {
         "dtype": variant.dtype, "gradient_checkpointing": variant.gradient_checkpointing, "trained": variant.trained,
         "lora_rank": variant.lora_rank, "compiled": variant.compiled,
         # with 0.4.4 mixed precision is accelerate's, and the log does not say it

@@ -34,19 +34,26 @@ def load(data: Path | None = None, user: Path | None = None) -> Catalogue:
     if own in ([], [user / "evidence.yaml"]):  # runs alone, as `plan calibrate` adds them, need no other file read again
         current = compiled.read(data)
         if current is not None:
-            return _with_runs(current, own[0]) if own else current
+            current = _with_runs(current, own[0]) if own else current
+        if current is not None:
+            return current
     from planner.build import build
 
     return build(data, user if own else None)
 
 
-def _with_runs(catalogue: Catalogue, path: Path) -> Catalogue:
-    """The catalogue with a user's own runs; its calibration is made anew."""
+def _with_runs(catalogue: Catalogue, path: Path) -> Catalogue | None:
+    """The catalogue with a user's own runs, to be calibrated anew; None where they change runs that it has."""
     from planner import build
+    from planner.errors import UsageError
 
-    own = build.runs_of(path)
-    kept = tuple(run for run in catalogue.runs if run.id not in {mine.id for mine in own})
-    return catalogue._replace(runs=(*kept, *(run for run in own if run.scored)), digest="")
+    try:
+        own = build.runs_of(path)
+    except UsageError:
+        return None  # an overlay of a bundled run gives only some of its fields; or a mistake, which the long way finds again
+    if {run.id for run in own} & {run.id for run in catalogue.runs}:
+        return None
+    return catalogue._replace(runs=(*catalogue.runs, *(run for run in own if run.scored)), digest="")
 
 
 def read_runs(data: Path) -> tuple[Run, ...]:

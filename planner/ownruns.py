@@ -16,20 +16,12 @@ FILE = "evidence.yaml"
 _HEAD = "# Runs measured here, added by `plan calibrate`. An entry can be edited or deleted.\nruns:\n"
 
 
-def stored(user: Path) -> frozenset[str]:
-    """Ids of the runs in the user's evidence. UsageError where the file is broken."""
-    path = user / FILE
-    return frozenset(map(str, _runs(path, yamlfile.read(path)))) if path.exists() else frozenset()
-
-
 def add(rows: Mapping[str, Mapping[str, Any]], user: Path) -> tuple[str, ...]:
     """Add the entries whose ids are not there; returns these ids.
 
     What stands in the file is kept byte for byte, and the whole file is replaced at once: whoever reads it sees the old
     or the new one. UsageError, with nothing changed, where it is broken or not written in a way that entries can be added to.
     """
-    import yaml
-
     path = (user / FILE).resolve()  # a link stays a link
     before = yamlfile.read(path) if path.exists() else {"runs": {}}
     runs = _runs(path, before)
@@ -41,9 +33,7 @@ def add(rows: Mapping[str, Mapping[str, Any]], user: Path) -> tuple[str, ...]:
     text = path.read_bytes().decode("utf-8") if path.exists() else _HEAD
     if not text.endswith("\n"):
         text += "\n"
-    indent = _indent(text)
-    lines = yaml.safe_dump(new, default_flow_style=None, sort_keys=False, allow_unicode=True, width=1000).splitlines()
-    _replace(path, text + "".join(f"{indent}{line}\n" for line in lines), {**before, "runs": {**runs, **new}})
+    _replace(path, text + _text(new, _indent(text)), {**before, "runs": {**runs, **new}})
     return tuple(new)
 
 
@@ -54,6 +44,18 @@ def _runs(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(runs, dict):
         raise UsageError("catalogue", f"{path}: runs: expected a mapping of entries")
     return runs
+
+
+def _text(rows: dict[str, dict[str, Any]], indent: str) -> str:
+    """The entries as data/evidence.yaml has them: one field a line, the variant in one."""
+    import yaml
+
+    done = ""
+    for name, row in rows.items():
+        flow = None if any(isinstance(value, dict) for value in row.values()) else False  # None: innermost mappings alone
+        text = yaml.safe_dump({name: row}, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=1000)
+        done += "".join(f"{indent}{line}\n" for line in text.splitlines())
+    return done
 
 
 def _indent(text: str) -> str:

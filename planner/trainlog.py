@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from datetime import datetime
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from planner.errors import UsageError
 from planner.units import GB, GIB
@@ -27,6 +28,7 @@ LEAST_WINDOWS = 3
 #: The first windows hold compilation, cuDNN's search, cold caches: one in ten, at least one, is left out.
 WARM_UP = 0.1
 GROUPS = ("update_s", "data_s", "vram_gb", "step")
+_MOST = 1e12  # nothing that is counted or timed here is more
 _MAX_CONFIG = 300_000  # characters; LeRobot's is about 5,000
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -35,10 +37,10 @@ _CONFIG = re.compile(r"\b\d\d:\d\d:\d\d \S+:\d+ (?=\{'(?:accelerator|batch_size)
 _EFFECTIVE = re.compile(r"Effective batch size: (\d+) x (\d+)")
 _PREFIX = re.compile(r"^(?:\[(?:rank|default)?\d+\]:|\([^()\n]*pid=\d+[^()\n]*\) ?|20\d\d-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) )", re.M)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_MOMENT = re.compile(r"\b(20\d\d-[01]\d-[0-3]\d)[ T]([0-2]\d:[0-5]\d:[0-5]\d)")
+_MOMENT = re.compile(r"(?<!\d)(20\d\d-[01]\d-[0-3]\d)[ T]([0-2]\d:[0-5]\d:[0-5]\d)")
 _DEVICE = re.compile(r"\b(?:NVIDIA|Tesla|GeForce|Quadro)[ -][A-Za-z0-9][\w .-]{1,50}")
 _PRINTED = re.compile(r"\{'[^{}\n]*\}")
-_BAR = re.compile(r"(\d+)/\d+ \[((?:\d+:)?\d+:\d\d)<|(\{'loss'[^{}\n]*\})")
+_BAR = re.compile(r"(?<!\d)(\d{1,9})/\d+ \[((?:\d+:)?\d+:\d\d)<|(\{'loss'[^{}\n]*\})")
 _BAR_LEAST_S = 10.0  # a clock of whole seconds is read over at least this
 _SKYRL = re.compile(r"Finished: 'step', time cost: (\d+\.\d+)s|'timing/step': '?(\d+\.\d+)")
 
@@ -93,8 +95,9 @@ class Steady(NamedTuple):
 
 def read(text: str, pattern: str | None = None) -> Log:
     """The log in `text`. UsageError, in one line, where it holds nothing that is known here."""
+    text = (_COLOUR.sub("", text) if "\x1b" in text else text).replace("\r", "\n")
     moments = _moments(text)
-    plain = _PREFIX.sub("", _COLOUR.sub("", text).replace("\r", "\n"))
+    plain = _PREFIX.sub("", text)
     devices = tuple(dict.fromkeys(match.strip() for match in _DEVICE.findall(plain)))
     if not plain.strip():
         raise UsageError("log", "is empty")
@@ -158,15 +161,15 @@ def _fields(text: str) -> dict[str, float]:
     found = {}
     for item in text.split():
         name, _, value = item.rpartition(":")
-        if re.fullmatch(_NUMBER, value):
-            found[name] = float(value)
+        if (number := _number(value)) is not None:
+            found[name] = number
     return found
 
 
 def _window(fields: dict[str, float]) -> Window:
     # main measures preprocessing by itself; before it was a part of data_s
-    data = fields["data_s"] + fields.get("prep_s", 0.0) if "data_s" in fields else None
-    return Window(fields["updt_s"], data, round(fields.get("mem_gb", 0.0) * GIB) or None)
+    data = max(0.0, fields["data_s"] + fields.get("prep_s", 0.0)) if "data_s" in fields else None
+    return Window(fields["updt_s"], data, max(0, round(fields.get("mem_gb", 0.0) * GIB)) or None)
 
 
 def _config(text: str) -> dict[str, Any]:
@@ -184,11 +187,7 @@ def _config(text: str) -> dict[str, Any]:
     # objects that pprint shows by their repr: <FeatureType.VISUAL: 'VISUAL'>, PosixPath('outputs/train')
     literal = re.sub(r"<[\w.]+: ('[^'\n]*')>", r"\1", text[:end])
     literal = re.sub(r"\b\w*Path\(('[^'\n]*')\)", r"\1", literal)
-    try:
-        config = ast.literal_eval(literal)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return {}
-    return config if isinstance(config, dict) else {}
+    return _dictionary(literal)
 
 
 # ------------------------------------------------------------------------------------------ TRL, SkyRL, others
@@ -203,10 +202,11 @@ def _trl(text: str) -> Log | None:
     each = _count(text, r"Instantaneous batch size per device = ([\d,]+)")
     every = _count(text, r"Total train batch size [^=\n]*= ([\d,]+)")
     accumulated = _count(text, r"Gradient Accumulation steps = ([\d,]+)")
-    gpus = every // (each * accumulated) if each and every and accumulated else None
+    samples = each * accumulated if each and accumulated else None  # of one GPU in one optimizer step
+    gpus = every // samples if every and samples else None
     wall = next((record["train_runtime"] for record in records if _positive(record.get("train_runtime"))), None)
-    return Log("trl", windows, whole_step=True, num_gpus=gpus or None, batch_size=each, wall_clock_s=wall,
-               steps=_count(text, r"Total optimization steps = ([\d,]+)"))
+    return Log("trl", windows, whole_step=True, num_gpus=gpus or None, batch_size=samples, wall_clock_s=wall,
+               steps=_count(text, r"Total optimization steps = ([\d,]+)") if wall else None)
 
 
 def _by_progress_bar(text: str) -> tuple[Window, ...]:
@@ -225,42 +225,39 @@ def _by_progress_bar(text: str) -> tuple[Window, ...]:
 
 def _printed(text: str) -> dict[str, float]:
     """The numbers of a printed dictionary; transformers 5 prints them as text."""
-    try:
-        record = ast.literal_eval(text)
-        return {str(name): float(value) for name, value in record.items() if re.fullmatch(_NUMBER, str(value))}
-    except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
-        return {}
+    numbers = {str(name): _number(str(value)) for name, value in _dictionary(text).items()}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def _skyrl(text: str) -> Log | None:
     """Steps as its Timer says them; its console tracker repeats them, so only one of the two counts."""
     found = _SKYRL.findall(text)
     times = [timer for timer, _ in found if timer] or [tracker for _, tracker in found]
-    windows = tuple(Window(float(seconds)) for seconds in times if float(seconds) > 0)
-    return Log("skyrl", windows, whole_step=True, steps=_count(text, r"Total steps: (\d+)") or len(windows)) if windows else None
+    windows = tuple(Window(seconds) for seconds in map(float, times) if _positive(seconds))
+    return Log("skyrl", windows, whole_step=True, steps=len(windows)) if windows else None
 
 
 def _own(text: str, pattern: str) -> Log:
     try:
         wanted = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError("usage", f"--pattern is no regular expression: {error}") from None
+        raise UsageError("pattern", f"--pattern is no regular expression: {error}") from None
     unknown = sorted(set(wanted.groupindex) - set(GROUPS))
     if unknown or "update_s" not in wanted.groupindex:
         what = f"has a group {unknown[0]!r}" if unknown else "has no group update_s"
-        raise UsageError("usage", f"--pattern {what}: the groups are {', '.join(GROUPS)}, as in (?P<update_s>[0-9.]+)")
+        raise UsageError("pattern", f"--pattern {what}: the groups are {', '.join(GROUPS)}, as in (?P<update_s>[0-9.]+)")
     windows = []
     for match in (match for line in text.split("\n") if (match := wanted.search(line))):
         said = {name: value for name, value in match.groupdict().items() if value is not None}
-        wrong = next((name for name, value in said.items() if name != "step" and not re.fullmatch(_NUMBER, value)), None)
+        numbers = {name: _number(value) for name, value in said.items() if name != "step"}
+        wrong = next((name for name, number in numbers.items() if number is None or number < 0), None)
         if wrong is not None:
-            raise UsageError("usage", f"--pattern: group {wrong} matched {said[wrong][:40]!r}, which is no number")
-        if "update_s" in said and float(said["update_s"]) > 0:
-            data, vram = said.get("data_s"), said.get("vram_gb")
-            windows.append(Window(float(said["update_s"]), None if data is None else float(data),
-                                  None if vram is None else round(float(vram) * GB) or None, said.get("step")))
+            raise UsageError("pattern", f"--pattern: group {wrong} matched {said[wrong][:40]!r}, which is no number of at least 0")
+        update, data, vram = (numbers.get(name) for name in ("update_s", "data_s", "vram_gb"))
+        if update:
+            windows.append(Window(update, data, round((vram or 0.0) * GB) or None, said.get("step")))
     if not windows:
-        raise UsageError("log", "has no line that --pattern matches")
+        raise UsageError("log", "has no line that --pattern matches with an update_s above 0")
     whole = "data_s" not in wanted.groupindex
     starts = [match.end() for match in _CONFIG.finditer(text)]
     if starts:  # a fork of LeRobot, which prints the configuration all the same
@@ -287,5 +284,22 @@ def _count(text: str, pattern: str) -> int | None:
     return int(match[1].replace(",", "")) if match and len(match[1]) < 16 else None
 
 
-def _positive(value: float | None) -> bool:
-    return value is not None and 0 < value < 1e9
+def _number(text: str) -> float | None:
+    """A number of a plausible size; None for anything else."""
+    value = float(text) if len(text) < 40 and re.fullmatch(_NUMBER, text) else None
+    return value if value is not None and abs(value) < _MOST else None
+
+
+def _positive(value: float | None) -> TypeGuard[float]:
+    return value is not None and 0 < value < _MOST
+
+
+def _dictionary(text: str) -> dict[Any, Any]:
+    """A dictionary as Python prints it; empty where it is torn."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a torn literal such as 0x or 1and
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return {}
+    return value if isinstance(value, dict) else {}

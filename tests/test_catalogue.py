@@ -212,3 +212,15 @@ def test_own_runs_alone_need_no_other_yaml(data: Path, tmp_path: Path) -> None:
     slow = load(data, user=own)
     assert set(quick.runs) == set(slow.runs) and "own-1" in {run.id for run in quick.runs}
     assert quick.digest == "", "the calibration belongs to the bundled runs alone"
+
+
+def test_own_runs_may_overlay_bundled_ones_or_be_none(data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "evidence.yaml").write_text("runs:\n  r060: {scored: false}\n", encoding="utf-8")
+    assert "r060" not in {run.id for run in load(data, user=own).runs}
+    (own / "evidence.yaml").write_text("runs:\n", encoding="utf-8")
+    assert load(data, user=own).runs == load(data, user=NONE).runs
+    (own / "evidence.yaml").write_text("runs:\n  x: {scored: false}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"evidence.yaml: x: .* is missing"):
+        load(data, user=own)

@@ -50,7 +50,7 @@ def _switch(panel: str, name: str, *flags: str, text: str) -> tuple[str, inspect
     return name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool)
 
 
-_W, _S, _A, _O = "What is trained", "Where and how", "The command", "Output"
+_W, _S, _A, _L, _O = "What is trained", "Where and how", "The command", "What the log does not say", "Output"
 
 WORKLOAD: Group = dict([
     _option(_W, "policy", "--policy", "NAME", values.text("--policy"), "Policy type of LeRobot; `plan policies` lists them.",
@@ -100,6 +100,19 @@ COMMAND: Group = dict([
             "With --emit modal or local: folder that receives the model."),
     _option(_A, "namespace", "--namespace", "NAME", values.text("--namespace"),
             "With --emit hf: organisation that pays for the job."),
+])  # fmt: skip
+
+LOG: Group = dict([
+    _option(_L, "gpu", "--gpu", "NAME", values.text("--gpu"), "GPU that the run was on; `plan gpus` lists them.", names=complete.gpus),
+    _option(_L, "num_gpus", "--num-gpus", "N", values.count("--num-gpus", 1024), "How many of them [as the log says, else 1]."),
+    _option(_L, "policy", "--policy", "NAME", values.text("--policy"), "Policy type of LeRobot, or the model that was trained.",
+            names=complete.policies),
+    _option(_L, "batch_size", "--batch-size", "N", values.count("--batch-size", resolve.MAX_BATCH), "Samples per step and GPU."),
+    _option(_L, "cameras", "--cameras", "NxWxH", values.text("--cameras"), "Cameras, as in 2x640x480; repeat it for mixed ones.",
+            many=True),
+    _option(_L, "pattern", "--pattern", "REGEX", values.text("--pattern"),
+            "How a line of another trainer gives a step: groups update_s (seconds), data_s, vram_gb and step, as in "
+            "'iter (?P<step>[0-9]+) .* (?P<update_s>[0-9.]+)s'."),
 ])  # fmt: skip
 
 JSON: Group = dict([_switch(_O, "json", "--json", text="Print one JSON document.")])
