@@ -213,7 +213,8 @@ def _at_cameras(policy: Policy, own: list[Profile], key: Key, cameras: tuple[Cam
             return value * _along(line, wanted) / reference if reference else value
         return value * (1 - IMAGE_SHARE + IMAGE_SHARE * wanted / at_units) if at_units else value
 
-    nearest = min(here, key=lambda p: abs(units(p) - wanted))
+    # every camera may bring an encoder of its own: the resident state is that of a row with as many
+    nearest = min(here, key=lambda p: (abs(p.cameras - len(cameras)), abs(units(p) - wanted)))
     return Cost(
         floor_bytes=nearest.floor_bytes,
         a_bytes=nearest.a_bytes,

@@ -97,7 +97,7 @@ def test_budget_is_never_exceeded_by_the_worst_case(case: tuple[str, int, int, i
     found = ESTIMATOR.estimate(job, offer, max_cost=budget)
     assert found.usd_max is not None
     if found.why_not is None:
-        assert found.usd_max <= budget and found.timeout_s >= found.running.p90
+        assert found.usd_max <= budget and found.timeout_s * found.segments >= found.running.p90
     elif found.fits and found.usd_needed is not None:
         assert found.usd_needed > budget or "budget" not in found.why_not
 

@@ -146,8 +146,9 @@ def _number(text: str) -> Decimal | None:
 
 def _shown(text: str) -> str:
     """The value as an error quotes it: short, on one line, in quotes where it has to be."""
-    short = text if len(text) <= 40 else text[:37] + "..."
-    return short if short == text and text.isprintable() and text.strip() and " " not in text else repr(short)
+    plain = text.isprintable() and text.strip() and " " not in text
+    quoted = text if plain else repr(text)
+    return quoted if len(quoted) <= 60 else quoted[:57] + "..."
 
 
 def _usage(text: str) -> UsageError:
