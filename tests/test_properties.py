@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner import speed
 from planner.catalogue import data_dir, load
 from planner.estimate import Estimator
 from planner.evidence import load_calibration
 from planner.plans import Estimate
 from planner.prices import priced
+from planner.profiles import Cost
+from planner.records import Figure, Gpu
 from planner.request import Workload
 from planner.resolve import resolve
 from planner.units import Interval, total
@@ -119,3 +122,22 @@ def test_total_lies_between_its_ends(parts: list[Interval]) -> None:
     assert summed.p50 == pytest.approx(sum(part.p50 for part in parts))
     assert sum(part.p10 for part in parts) <= summed.p10 * (1 + 1e-9) + 1e-6
     assert summed.p10 <= summed.p50 <= summed.p90 <= sum(part.p90 for part in parts) * (1 + 1e-9) + 1e-6
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(POLICIES), st.integers(1, 256), st.sampled_from(sorted(CATALOGUE.gpus)), st.floats(1.0, 20.0))
+def test_a_faster_gpu_is_never_slower_and_more_work_never_faster(policy: str, batch: int, gpu: str, times: float) -> None:
+    job, device = training(policy, 1000, batch, 1), CATALOGUE.gpus[gpu]
+    cost, kappa = ESTIMATOR.cost(job), CATALOGUE.targets["local"].decode_kappa
+
+    def step(device: Gpu, cost: Cost) -> float:
+        return speed.estimate(job, device, 1, 64.0, cost, ESTIMATOR.calibration, kappa).seconds.p50
+
+    def faster(figure: Figure | None) -> Figure | None:
+        return None if figure is None else figure._replace(value=figure.value * times)
+
+    rates = {name: faster(getattr(device, name)) for name in ("fp32", "tf32", "fp16", "bf16", "bandwidth")}
+    now = step(device, cost)
+    assert step(device._replace(**rates), cost) <= now * (1 + 1e-9)
+    assert step(device, cost._replace(flops=cost.flops * times)) >= now * (1 - 1e-9)
+    assert step(device, cost._replace(activation_bytes=cost.activation_bytes * times)) >= now * (1 - 1e-9)
