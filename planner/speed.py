@@ -22,6 +22,8 @@ from planner.workload import Camera, Training
 
 #: Python between two steps: logging, the sampler, moving the batch.
 ITERATION_S = 0.003
+#: Bytes per second between two GPUs of a host where the catalogue has none: PCIe 3.0 in practice.
+PCIE = 12e9
 #: Part of the gradients' all-reduce that does not hide behind the backward pass, and the wait for the slowest rank.
 EXPOSED, STRAGGLER = 0.5, 0.03
 
@@ -35,22 +37,25 @@ def estimate(
     parts = work(gpu, variant, cost, training.batch_size, calibration.launch(policy, gpu))
     factor = calibration.factor(policy, gpu)
     peak, precision = peak_flops(gpu, variant)
+    bandwidth = f"{gpu.bandwidth.value / 1e9:,.0f} GB/s"
     raw = parts.flops + parts.traffic
     device = parts.optimizer + raw * factor
     update = together(parts.launch, device)
     terms = [
         Term("kernel launches", point(update - device),
              f"{parts.launch:.3f} s, calibrated for {policy.launch_family} policies, as far as they do not hide behind the work"),
-        Term("optimizer step", point(parts.optimizer), "(2·weights + 14·gradient bytes) ÷ 0.8 of the bandwidth"),
-        Term("arithmetic", point(parts.flops), f"{cost.flops / 1e9:.0f} GFLOP/sample ÷ 0.73 of {peak / 1e12:.0f} TFLOP/s {precision}"),
-        Term("activation traffic", point(parts.traffic), "14.4 × activation bytes ÷ bandwidth"),
+        Term("optimizer step", point(parts.optimizer), gpu.bandwidth.source,
+             f"(2·weights + 14·gradient bytes) ÷ 0.8 of {bandwidth}"),
+        Term("arithmetic", point(parts.flops), peak.source,
+             f"{cost.flops / 1e9:.0f} GFLOP/sample ÷ 0.73 of {peak.value / 1e12:.0f} TFLOP/s {precision}"),
+        Term("activation traffic", point(parts.traffic), gpu.bandwidth.source, f"14.4 × activation bytes ÷ {bandwidth}"),
         Term("calibration", point(raw * (factor - 1)), f"× {factor:.2f} on the work, from measured runs"),
     ]
     network = 0.0
     if num_gpus > 1:
-        link = gpu.interconnect.value if gpu.interconnect else 12e9
+        link = gpu.interconnect.value if gpu.interconnect else PCIE
         network = EXPOSED * 2 * (num_gpus - 1) / num_gpus * cost.gradient_bytes / link + STRAGGLER * update
-        terms.append(Term("gradient exchange", point(network),
+        terms.append(Term("gradient exchange", point(network), gpu.interconnect.source if gpu.interconnect else "pcie_practical",
                           f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
     gpu_s = update + network
     grade, source = calibration.grade(training, gpu, num_gpus)

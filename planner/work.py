@@ -11,7 +11,7 @@ from math import hypot
 from typing import NamedTuple
 
 from planner.profiles import Cost
-from planner.records import Gpu
+from planner.records import Figure, Gpu
 from planner.workload import Variant
 
 #: torch.compile: what it leaves of the launch overhead and of the work. SmolVLA on an H100 at batch 8: 0.179 →
@@ -19,7 +19,7 @@ from planner.workload import Variant
 COMPILED_LAUNCH, COMPILED_WORK = 0.35, 0.8
 
 
-def peak_flops(gpu: Gpu, variant: Variant) -> tuple[float, str]:
+def peak_flops(gpu: Gpu, variant: Variant) -> tuple[Figure, str]:
     """Dense FLOP/s at the precision really used, and its name.
 
     float32 policies run TF32 matmuls and convolutions where the GPU has them (lerobot-train sets it). A GPU
@@ -27,11 +27,11 @@ def peak_flops(gpu: Gpu, variant: Variant) -> tuple[float, str]:
     """
     if variant.dtype == "bfloat16" or variant.autocast:
         if gpu.bf16 is not None:
-            return gpu.bf16.value, "bf16"
-        return gpu.fp32.value, "bf16 emulated at fp32 rate"
+            return gpu.bf16, "bf16"
+        return gpu.fp32, "bf16 emulated at fp32 rate"
     if gpu.tf32 is not None:
-        return gpu.tf32.value, "TF32"
-    return gpu.fp32.value, "fp32"
+        return gpu.tf32, "TF32"
+    return gpu.fp32, "fp32"
 
 
 def together(launch_s: float, device_s: float) -> float:
@@ -60,6 +60,6 @@ def work(gpu: Gpu, variant: Variant, cost: Cost, batch: int, launch_s: float) ->
     return Work(
         launch=launch_s * compiled_launch,
         optimizer=(2 * cost.weight_bytes + 14 * cost.gradient_bytes) / (0.8 * bandwidth),
-        flops=compiled_work * batch * cost.flops / (0.73 * peak),
+        flops=compiled_work * batch * cost.flops / (0.73 * peak.value),
         traffic=compiled_work * batch * 14.4 * cost.activation_bytes / bandwidth,
     )

@@ -10,7 +10,7 @@ from planner import evidence, speed, work
 from planner.catalogue import data_dir, load
 from planner.evidence import Calibration
 from planner.profiles import cost_of
-from planner.records import Catalogue
+from planner.records import Catalogue, Gpu
 from planner.request import Workload
 from planner.resolve import resolve
 from planner.workload import Camera, Training, Variant
@@ -70,11 +70,16 @@ def test_leaving_a_source_out_still_predicts_it(catalogue: Catalogue) -> None:
 
 def test_precision_really_used(catalogue: Catalogue) -> None:
     gpus = catalogue.gpus
-    assert work.peak_flops(gpus["a100-80"], Variant("float32")) == (156e12, "TF32")
-    assert work.peak_flops(gpus["a100-80"], Variant("bfloat16")) == (312e12, "bf16")
-    assert work.peak_flops(gpus["a100-80"], Variant("float32", autocast=True)) == (312e12, "bf16")
-    assert work.peak_flops(gpus["t4"], Variant("float32")) == (8.1e12, "fp32")
-    flops, name = work.peak_flops(gpus["t4"], Variant("bfloat16"))
+
+    def rate(gpu: Gpu, variant: Variant) -> tuple[float, str]:
+        figure, name = work.peak_flops(gpu, variant)
+        return figure.value, name
+
+    assert rate(gpus["a100-80"], Variant("float32")) == (156e12, "TF32")
+    assert rate(gpus["a100-80"], Variant("bfloat16")) == (312e12, "bf16")
+    assert rate(gpus["a100-80"], Variant("float32", autocast=True)) == (312e12, "bf16")
+    assert rate(gpus["t4"], Variant("float32")) == (8.1e12, "fp32")
+    flops, name = rate(gpus["t4"], Variant("bfloat16"))
     assert flops == 8.1e12 and "emulated" in name
 
 
@@ -118,3 +123,11 @@ def test_grades(catalogue: Catalogue, calibration: Calibration) -> None:
     assert grade("act", "t4") == "scaled"
     assert grade("smolvla", "a10g", 1, "--policy.compile_model=true") == "scaled"
     assert grade("fastwam", "h100") == "modelled"
+
+
+def test_every_rate_names_where_it_comes_from(catalogue: Catalogue, calibration: Calibration) -> None:
+    training = resolve(Workload(policy="act", steps=10, batch_size=8, cameras=("2x640x480",), lerobot_version="0.6.1"), catalogue)
+    for gpu in catalogue.gpus:
+        terms = {term.name: term for term in step(catalogue, calibration, training, gpu, 2, vcpus=1000).terms}
+        for name in ("optimizer step", "arithmetic", "activation traffic", "gradient exchange"):
+            assert catalogue.source(terms[name].source), f"{gpu}: {name} says only {terms[name].source!r}"

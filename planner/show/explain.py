@@ -43,7 +43,7 @@ def explain(
 
     out = [*table.head(plan, width, estimate.offer.num_gpus), *table.assumptions(plan, width), []]
     out += _offer(estimate, width)
-    out += _memory(estimate, source, width)
+    out += _memory(estimate, catalogue, source, width)
     out += _step(estimate, source, width)
     out += _time(estimate, source, width)
     out += _money(estimate, source, width)
@@ -65,12 +65,14 @@ def _offer(estimate: Estimate, width: int) -> list[Line]:
     return out
 
 
-def _memory(estimate: Estimate, source: Callable[[str], str], width: int) -> list[Line]:
+def _memory(estimate: Estimate, catalogue: Catalogue, source: Callable[[str], str], width: int) -> list[Line]:
     memory = estimate.memory
     out = _block("memory of one GPU", memory.grade, memory.terms, 1 / GB, 2, "{} GB", source, width, "needed")
     share = memory.needed_bytes / memory.usable_bytes
     verdict = "fits" if memory.fits else "does not fit"
-    out += _note(f"{verdict}: {share:.0%} of the {memory.usable_bytes / GB:.2f} GB that CUDA can use", width)
+    gpu = catalogue.gpus.get(estimate.offer.gpu)
+    seen = f" {source(gpu.usable_bytes.source)}" if gpu else ""
+    out += _note(f"{verdict}: {share:.0%} of the {memory.usable_bytes / GB:.2f} GB that CUDA can use{seen}", width)
     low, middle, high = (f"{value / GB:.1f}" for value in memory.peak)
     out += _note(f"peak that the framework reports: {middle} GB ({low}–{high}), driven by {memory.driver}", width)
     return out
