@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from planner import compiled
+from planner import compiled, folders
 from planner.records import Catalogue, Run
 
 
@@ -22,9 +22,7 @@ def data_dir() -> Path:
 
 def user_dir() -> Path:
     """Where a user's own catalogue files are looked for."""
-    from platformdirs import user_config_path
-
-    return user_config_path("planner") / "catalogue"
+    return folders.config() / "catalogue"
 
 
 def load(data: Path | None = None, user: Path | None = None) -> Catalogue:

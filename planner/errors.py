@@ -34,3 +34,21 @@ class OverBudget(PlanError):
     """Offers fit, but none within --max-cost or --max-hours."""
 
     exit_code = 4
+
+
+class PricesTooOld(PlanError):
+    """Prices are too old, or unknown, for a launch."""
+
+    exit_code = 5
+
+
+class NotAuthorised(PlanError):
+    """A credential is missing or refused, or a licence is not accepted."""
+
+    exit_code = 6
+
+
+class Unreachable(PlanError):
+    """A provider or the Hub refused, failed or did not answer."""
+
+    exit_code = 7

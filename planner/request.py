@@ -9,6 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+#: seconds that a plan spends on the network, all requests together
+DEADLINE_S = 5.0
+
 
 class Workload(NamedTuple):
     """What to train. `plan(Workload(policy="smolvla", episodes=50))` equals `plan --policy smolvla --episodes 50`."""
@@ -38,3 +41,7 @@ class Search(NamedTuple):
     optimize: str = "cost"  # cost, time, balanced
     timeout_s: int | None = None  # the user's own timeout
     attempts: int | None = None
+    offline: bool = False  # nothing is fetched
+    live: bool = False  # prices are fetched first
+    max_price_age: float | None = None  # days; older prices stop a launch
+    deadline_s: float = DEADLINE_S  # for all that is fetched

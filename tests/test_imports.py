@@ -34,7 +34,7 @@ LAYERS = (
     ("build",),
     ("entries", "compiled"),
     ("fields", "yamlfile"),
-    ("records", "units", "errors"),
+    ("records", "units", "errors", "folders", "deadline"),
 )
 
 

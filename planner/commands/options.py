@@ -87,7 +87,10 @@ SEARCH: Group = dict([
     _option(_S, "timeout_s", "--timeout", "TIME", values.duration("--timeout"),
             "Stop the run after this: 4h, 90m, 2d or seconds [from the slow end of the estimate]."),
     _option(_S, "attempts", "--attempts", "N", values.count("--attempts", 100), "How often the place may start the run [1]."),
-    _switch(_S, "offline", "--offline", text="Use no network. Nothing is fetched in this version: prices are the bundled ones."),
+    _switch(_S, "offline", "--offline", text="Use no network."),
+    _switch(_S, "live", "--live", text="Fetch prices first."),
+    _option(_S, "max_price_age", "--max-price-age", "DAYS", values.number("--max-price-age", 36_500, "days"),
+            "How old prices may be for a launch [90]."),
 ])  # fmt: skip
 
 COMMAND: Group = dict([
@@ -157,7 +160,7 @@ def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...])
     """Values by name -> the records they are fields of; what was not said keeps the record's default."""
     _refuse_misplaced(tail)
     workload = {name: said.pop(name) for name in WORKLOAD if name in said}
-    search = {name: said.pop(name) for name in SEARCH if name in said and name != "offline"}
+    search = {name: said.pop(name) for name in SEARCH if name in said}
     argv = (*head, "--", *tail) if tail else head
     return Request(Workload(**_given(workload), tail=tail), Search(**_given(search)), argv, said)
 
