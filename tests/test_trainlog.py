@@ -131,6 +131,20 @@ class TestOthers:
         log = trainlog.read(text("trl-sft.log"))  # transformers 5 prints numbers as text
         assert log.system == "trl" and {window.update_s for window in log.windows} == {15 / 20}
 
+    def test_what_trl_1_16_really_prints(self) -> None:
+        """Trainings of a tiny model on a CPU, with transformers 5.23: 12 steps of GRPO, 400 of SFT with a record for every 10."""
+        grpo = trainlog.read(text("trl-1.16-grpo.log"))
+        assert (grpo.system, grpo.whole_step, len(grpo.windows), grpo.wall_clock_s) == ("trl", True, 12, 11.22)
+        assert [window.update_s for window in grpo.windows[-2:]] == [0.186, 0.08418]
+        sft = trainlog.read(text("trl-1.16-sft.log"))
+        assert (sft.system, sft.wall_clock_s) == ("trl", 227)
+        assert 0.1 < min(window.update_s for window in sft.windows) < 227 / 400 < trainlog.steady(sft).step_s
+
+    def test_a_trainer_that_ran_too_short_for_its_clock(self) -> None:
+        short = text("trl-1.16-sft.log").split("{'loss'")[:2]
+        with pytest.raises(UsageError, match="too little time"):
+            trainlog.read("{'loss'".join(short) + " {'train_runtime': '5.316'}")
+
     def test_skyrl_counts_a_step_once_though_two_loggers_say_it(self) -> None:
         log = trainlog.read(text("skyrl.log"))
         assert (log.system, len(log.windows), log.date, trainlog.steady(log).step_s) == ("skyrl", 7, "2026-09-03", 87.64)
