@@ -29,7 +29,7 @@ def records(updates: list[float], rest: str = "data_s:0.010 smp/s:82 mem_gb:3.70
 
 
 class TestLeRobot:
-    """Logs of real trainings on a CPU; lerobot-main.log is in the format of LeRobot's unreleased branch."""
+    """Logs of real trainings on a CPU; lerobot-main.log is written by hand after the unreleased branch."""
 
     def test_a_log_of_044(self) -> None:
         log = trainlog.read(text("lerobot-0.4.4.log"))
@@ -52,6 +52,13 @@ class TestLeRobot:
         assert first.vram_bytes == round(4.31 * GIB)
         assert log.setting("output_dir") == "outputs/train/smolvla"
         assert log.setting("policy", "input_features", "observation.state", "type") == "STATE"
+
+    def test_a_log_of_main_as_it_really_is(self) -> None:
+        log = trainlog.read(text("lerobot-main-cpu.log"))  # commit 7427f3180
+        assert (log.release, log.num_gpus, log.batch_size, log.steps, log.frames, log.params) == ("main", 1, 2, 40, 48, 11_451_010)
+        assert (len(log.windows), log.setting("policy", "chunk_size"), log.setting("accelerator", "mixed_precision")) == (8, 4, "no")
+        last = log.windows[-1]
+        assert (last.update_s, last.data_s, last.vram_bytes) == (0.085, 0.004, None)
 
     def test_an_interrupted_run_has_done_as_many_steps_as_it_wrote_down(self) -> None:
         log = trainlog.read(text("lerobot-0.6.1-interrupted.log"))
