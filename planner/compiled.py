@@ -79,6 +79,8 @@ def _gpu(row: list[Any]) -> Gpu:
     gpu = dict(zip(Gpu._fields, row, strict=True))
     for name in _GPU_FIGURES:
         gpu[name] = _figure(gpu[name])
+    if gpu["devices"] is not None:
+        gpu["devices"] = tuple(gpu["devices"])
     return Gpu(**gpu)
 
 

@@ -35,6 +35,8 @@ def gpu(file: str, name: str, data: Any, sources: dict[str, Source]) -> Gpu:
         watts=entry.figure("watts", "W", None),
         interconnect=entry.figure("interconnect", "bytes/s", None),
         notes=entry.text("notes", ""),
+        devices=entry.names("devices", None),
+        unified=entry.flag("unified", False),
     )
     entry.done()
     if result.usable_bytes.value > result.memory_bytes.value * 1.08:  # a "24 GB" card may hold 24 GiB

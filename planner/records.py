@@ -42,6 +42,8 @@ class Gpu(NamedTuple):
     watts: Figure | None
     interconnect: Figure | None  # bytes/s between two of them in one host, one direction
     notes: str = ""
+    devices: tuple[str, ...] | None = None  # what it calls itself; None: as its id
+    unified: bool = False  # its memory is the host's
 
 
 class StartupRange(NamedTuple):

@@ -33,7 +33,7 @@ LAYERS = (
     ("workload", "catalogue"),
     ("build",),
     ("entries", "compiled"),
-    ("fields", "yamlfile"),
+    ("fields", "yamlfile", "devices"),
     ("records", "units", "errors", "folders", "deadline"),
 )
 
