@@ -21,16 +21,21 @@ def plain(name: str) -> str:
     return "".join(character for word in words for character in word if character.isalnum())
 
 
+def named(name: str, gpus: Mapping[str, Gpu]) -> list[Gpu]:
+    """The entries that a device of this name may be: none, one, or several that share the name."""
+    wanted = plain(name)
+    return [gpu for gpu in gpus.values() if wanted in map(plain, (gpu.id,) if gpu.devices is None else gpu.devices)]
+
+
 def gpu_id(name: str, memory_bytes: float | None, gpus: Mapping[str, Gpu]) -> str | None:
     """The id of a device by the name that torch, NVML or the system gives it; None where there is none, or several.
 
     Cards that share a name are told apart by their memory, and one with much more or less than its box says is another
     card. Memory that is shared with the host is only looked at to tell names apart; None is memory that nobody knows.
     """
-    wanted = plain(name)
-    named = [gpu for gpu in gpus.values() if wanted in map(plain, (gpu.id,) if gpu.devices is None else gpu.devices)]
-    if len(named) == 1 and named[0].unified:
-        return named[0].id
+    found = named(name, gpus)
+    if len(found) == 1 and found[0].unified:
+        return found[0].id
     if memory_bytes is not None:
-        named = [gpu for gpu in named if _LEAST < memory_bytes / gpu.memory_bytes.value < _MOST]
-    return named[0].id if len(named) == 1 else None
+        found = [gpu for gpu in found if _LEAST < memory_bytes / gpu.memory_bytes.value < _MOST]
+    return found[0].id if len(found) == 1 else None

@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from planner.fields import Entry, spread
-from planner.records import Base, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
+from planner.records import KINDS, Base, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
 from planner.units import parse_quantity
 
 
@@ -36,7 +36,7 @@ def gpu(file: str, name: str, data: Any, sources: dict[str, Source]) -> Gpu:
         interconnect=entry.figure("interconnect", "bytes/s", None),
         notes=entry.text("notes", ""),
         devices=entry.names("devices", None),
-        unified=entry.flag("unified", False),
+        kind=entry.choice("kind", KINDS, "desktop"),
     )
     entry.done()
     if result.usable_bytes.value > result.memory_bytes.value * 1.08:  # a "24 GB" card may hold 24 GiB

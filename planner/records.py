@@ -24,6 +24,13 @@ class Source(NamedTuple):
     kind: str
 
 
+#: kinds of GPU, as `plan gpus` lists them -> their title
+KINDS = {
+    "datacenter": "Data centre", "workstation": "Workstation", "desktop": "Desktop", "laptop": "Laptop",
+    "shared": "Memory shared with the host",
+}  # fmt: skip
+
+
 class Gpu(NamedTuple):
     """A device. FLOP/s are dense, with FP32 accumulation; None is unknown or absent in hardware."""
 
@@ -43,7 +50,12 @@ class Gpu(NamedTuple):
     interconnect: Figure | None  # bytes/s between two of them in one host, one direction
     notes: str = ""
     devices: tuple[str, ...] | None = None  # what it calls itself; None: as its id
-    unified: bool = False  # its memory is the host's
+    kind: str = "desktop"  # of KINDS
+
+    @property
+    def unified(self) -> bool:
+        """Its memory is the host's."""
+        return self.kind == "shared"
 
 
 class StartupRange(NamedTuple):
