@@ -59,7 +59,7 @@ class Gpu(NamedTuple):
 
 
 class StartupRange(NamedTuple):
-    """Seconds, P10/P50/P90, of one start-up term, with its source."""
+    """P10/P50/P90 with a source: seconds of a start-up term, or what the field that holds it says."""
 
     p10: float
     p50: float
@@ -111,6 +111,7 @@ class TargetRules(NamedTuple):
     decode_kappa: StartupRange  # decode cost of this target's hosts relative to the reference core
     unbounded: tuple[str, ...]  # what the worst case cannot include, in words
     notes: str = ""
+    draw: dict[str, StartupRange] = {}  # where electricity is what it costs: "gpu", a share of the board power; "rest", a share of that
 
 
 class Base(NamedTuple):

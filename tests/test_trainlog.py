@@ -204,7 +204,8 @@ class TestOthers:
         ("NVIDIA GeForce RTX 3060 Laptop GPU", "rtx3060-laptop"), ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"),
         ("rtx5060ti-16", "rtx5060ti-16"), ("a100-80", "a100-80"),
         ("NVIDIA GeForce RTX 4080 SUPER", "rtx4080-super"), ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-ws"),
-        ("NVIDIA H100 PCIe", None), ("NVIDIA GeForce RTX 3090 SUPER", None), ("NVIDIA GeForce RTX 5060 Ti", None), ("NVIDIA-SMI 550.54.15", None), ("RTX", None),
+        ("NVIDIA H100 PCIe", None), ("NVIDIA GeForce RTX 3090 SUPER", None), ("NVIDIA GeForce RTX 5060 Ti", None),
+        ("NVIDIA-SMI 550.54.15", None), ("RTX", None),
     ],
 )  # fmt: skip
 def test_a_card_is_only_taken_for_itself(name: str, gpu: str | None) -> None:

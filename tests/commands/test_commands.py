@@ -290,7 +290,7 @@ def write_dataset(folder: Path, version: str = "v3.0") -> None:
     (folder / "meta" / "info.json").write_text(json.dumps(info))
 
 
-def test_gpus_can_be_narrowed_down_by_parts_of_their_names(plan: Callable[..., Result]) -> None:
+def test_gpus_can_be_narrowed_down_by_parts_of_their_names(plan: Run) -> None:
     shown = plan("gpus", "Jetson", "--json")
     gpus = {gpu["id"]: gpu for gpu in json.loads(shown.stdout)["gpus"]}
     assert "jetson-orin-nano-8" in gpus and all("Jetson" in gpu["name"] and gpu["kind"] == "shared" for gpu in gpus.values())
