@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from planner import owned, prices
+from planner import devices, owned, prices
 from planner.errors import UsageError
 from planner.records import Offer
 from planner.resolve import nearest
@@ -105,6 +105,11 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
         return _Named(gpus[wanted], None, count)
     if wanted in flavors:
         return _Named(None, flavors[wanted], count)
+    same = [gpu.id for gpu in devices.named(text, catalogue.gpus)]
+    if len(same) == 1:
+        return _Named(same[0], None, count)
+    if same:
+        raise UsageError("gpu", f"--gpu {name}: there are several, with different memory: {' or '.join(same)}")
     raise UsageError("gpu", f"--gpu {name}: {nearest(wanted, sorted(catalogue.gpus))} (`plan gpus` lists them)")
 
 
