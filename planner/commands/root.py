@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _OTHER = "Other"
 _EXAMPLES = (
     "plan --policy smolvla --episodes 50",
-    "plan --policy act --dataset ./my_dataset --max-cost 5",
-    "plan --policy pi05 --dataset me/pick --frames 90000 --emit modal > train.py",
+    "plan --policy act --dataset lerobot/pusht --max-cost 5",
+    "plan --policy pi05 --dataset me/pick --emit modal > train.py",
     "plan -- lerobot-train --policy.type=act --dataset.repo_id=me/pick --steps=50000",
 )
 
