@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from planner import facts, metadata
 from planner.datasets import NO_PARQUET, HubName
@@ -21,6 +21,8 @@ from planner.request import DATASET_AGE_S
 #: larger episode lists are not fetched: v3 keeps statistics beside the lengths
 MAX_EPISODES_BYTES = 32 * 2**20
 
+INFO, EPISODES_V2 = "meta/info.json", "meta/episodes.jsonl"
+EPISODES_V3, FILES_A_CHUNK = "meta/episodes/chunk-{:03d}/file-{:03d}.parquet", 1000  # LeRobot's DEFAULT_EPISODES_PATH
 WAY_OUT = "; or plan with --frames N"
 
 T = TypeVar("T")
@@ -108,7 +110,7 @@ def _kept(hub: _Hub) -> tuple[Facts, Dataset] | None:
 
 
 def _dataset(hub: _Hub, known: Facts) -> Dataset:
-    return metadata.dataset(known.info, hub.where("meta/info.json"), name=hub.name.repo, root=None, size_bytes=known.size_bytes,
+    return metadata.dataset(known.info, hub.where(INFO), name=hub.name.repo, root=None, size_bytes=known.size_bytes,
                             revision=known.commit, lengths=known.lengths)
 
 
@@ -117,7 +119,7 @@ def _asked(hub: _Hub, now: datetime, known: Facts | None) -> tuple[Facts, Datase
     commit, data = hub.info()
     if known is None or known.commit != commit:
         known = Facts(commit, now, {})
-    fresh = known._replace(asked=now, info=metadata.kept(metadata.load(data, hub.where("meta/info.json"))))
+    fresh = known._replace(asked=now, info=metadata.kept(metadata.load(data, hub.where(INFO))))
     _dataset(hub, fresh)  # what is malformed is not kept
     if fresh.size_bytes is None:
         fresh = fresh._replace(size_bytes=hub.size(commit))
@@ -127,17 +129,14 @@ def _asked(hub: _Hub, now: datetime, known: Facts | None) -> tuple[Facts, Datase
 
 def _with_lengths(hub: _Hub, known: Facts, found: Dataset, ask: bool) -> Dataset:
     """The dataset with the lengths of its episodes, or with the reason why they are not known."""
-    old = found.codebase_version.startswith("v2.")
-    if not old and not metadata.can_read_parquet():
+    if not found.codebase_version.startswith("v2.") and not metadata.can_read_parquet():
         return found._replace(lengths_unread=NO_PARQUET)
     if not ask:
         return found._replace(lengths_unread="their lengths were not read before")
     try:
-        lengths = hub.lengths_v2(known.commit) if old else hub.lengths_v3(known.commit)
+        lengths = hub.lengths(found, known.commit)
     except PlanError as error:
-        if error.code == "dataset" and error.text.endswith(metadata.WAY_OUT):
-            raise  # it came, and is broken
-        return found._replace(lengths_unread=error.text.removesuffix(WAY_OUT))
+        return found._replace(lengths_unread=error.text.removesuffix(WAY_OUT).removesuffix(metadata.WAY_OUT))
     facts.save(hub.endpoint, *hub.name, known._replace(lengths=lengths))
     return found._replace(lengths=lengths)
 
@@ -159,18 +158,20 @@ class _Hub:
 
         def asked() -> tuple[str, bytes]:
             try:
-                return self._file(self.name.revision or CODEBASE, "meta/info.json")
+                return self._file(self.name.revision or CODEBASE, INFO, metadata.MAX_INFO_BYTES)
             except RevisionNotFoundError:
                 if self.name.revision is not None:
                     raise
-                return self._file("main", "meta/info.json")
+                return self._file("main", INFO, metadata.MAX_INFO_BYTES)
 
-        return self._ask(asked, "meta/info.json")
+        return self._ask(asked, INFO)
 
     def size(self, commit: str) -> int | None:
         """Bytes of all files at this commit; None where the Hub does not say."""
+        from huggingface_hub import HfApi
+
         def asked() -> int:
-            api = self._api()
+            api = HfApi(endpoint=self.endpoint)
             brief = api.dataset_info(self.name.repo, expand=["sha", "mainSize"])
             if brief.sha == commit and type(brief.main_size) is int:
                 return brief.main_size
@@ -182,44 +183,42 @@ class _Hub:
         except PlanError:
             return None
 
-    def lengths_v2(self, commit: str) -> tuple[int, ...]:
-        """Frames of each episode, from meta/episodes.jsonl."""
-        file = "meta/episodes.jsonl"
-        text = self._ask(lambda: self._file(commit, file)[1], file).decode("utf-8", "replace")
-        return metadata.lengths_of_lines(text, self.where(file))
+    def lengths(self, found: Dataset, commit: str) -> tuple[int, ...]:
+        """Frames of each episode: v2 lists them in meta/episodes.jsonl, v3 in parquet files that are filled one after the other."""
+        if found.codebase_version.startswith("v2."):
+            return metadata.lengths_of_lines(self._content(commit, EPISODES_V2).decode("utf-8", "replace"), self.where(EPISODES_V2))
 
-    def lengths_v3(self, commit: str) -> tuple[int, ...]:
-        """Frames of each episode, from the parquet files below meta/episodes."""
         from io import BytesIO
 
-        folder = "meta/episodes"
+        lengths: tuple[int, ...] = ()
+        files: list[BytesIO] = []
+        while len(lengths) < found.episodes:
+            name = EPISODES_V3.format(*divmod(len(files), FILES_A_CHUNK))
+            files.append(BytesIO(self._content(commit, name)))
+            lengths = metadata.lengths_of_parquet(files, self.where(name))
+        return lengths
 
-        def asked() -> list[bytes]:
-            tree = self._api().list_repo_tree(self.name.repo, folder, recursive=True, revision=commit, repo_type="dataset")
-            files = sorted((file.path, file.size) for file in tree if file.path.endswith(".parquet"))
-            size = sum(size for _, size in files)
-            if not files or size > MAX_EPISODES_BYTES:
-                raise UsageError("dataset", f"{self.where(folder)} holds {size / 1e6:.0f} MB of parquet, which is not fetched for this")
-            return [self._file(commit, file)[1] for file, _ in files]
+    def _content(self, commit: str, file: str) -> bytes:
+        return self._ask(lambda: self._file(commit, file, MAX_EPISODES_BYTES)[1], file)
 
-        return metadata.lengths_of_parquet(map(BytesIO, self._ask(asked, folder)), self.where(folder))
-
-    def _api(self) -> Any:
-        from huggingface_hub import HfApi
-
-        return HfApi(endpoint=self.endpoint)
-
-    def _file(self, revision: str, file: str) -> tuple[str, bytes]:
-        """(commit, content). Raises what the client raises."""
+    def _file(self, revision: str, file: str, most: int) -> tuple[str, bytes]:
+        """(commit, content of at most this many bytes). Raises what the client raises."""
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
         url = hf_hub_url(self.name.repo, file, repo_type="dataset", revision=revision, endpoint=self.endpoint)
-        response = get_session().get(url, headers=build_hf_headers(), timeout=self.deadline.remaining())
-        hf_raise_for_status(response)
+        with get_session().stream("GET", url, headers=build_hf_headers(), timeout=self.deadline.remaining()) as response:
+            if response.is_error:
+                response.read()  # for the client, which looks into it
+            hf_raise_for_status(response)
+            content = bytearray()
+            for part in response.iter_bytes():
+                content += part
+                if len(content) > most:
+                    raise UsageError("dataset", f"{self.where(file)} is larger than {most / 2**20:.0f} MiB{WAY_OUT}")
         for one in (response, *response.history):  # a redirect to where the file lies names the commit, and that place does not
             if commit := one.headers.get("X-Repo-Commit"):
-                return commit, response.content
+                return commit, bytes(content)
         raise Unreachable("hub", self._failed("answers otherwise than a Hub does (a proxy or a login page in between?)"))
 
     def _ask(self, call: Callable[[], T], file: str) -> T:
@@ -244,7 +243,8 @@ class _Hub:
         if isinstance(error, errors.RevisionNotFoundError):
             return UsageError("dataset", f"{repo} has no revision {self.name.revision} on the Hub: check its name{WAY_OUT}")
         if isinstance(error, errors.EntryNotFoundError):
-            return UsageError("dataset", f"{repo} on the Hub has no {file}, so it is no LeRobotDataset: check its name{WAY_OUT}")
+            therefore = ", so it is no LeRobotDataset: check its name" if file == INFO else ""
+            return UsageError("dataset", f"{repo} on the Hub has no {file}{therefore}{WAY_OUT}")
         if isinstance(error, errors.DisabledRepoError):
             return UsageError("dataset-missing", f"{repo} is disabled on the Hub: take another dataset{WAY_OUT}")
         if isinstance(error, errors.HFValidationError):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from planner.catalogue import load
-from planner.metadata import Dataset
 from planner.errors import UsageError
+from planner.metadata import Dataset
 from planner.records import Catalogue
 from planner.request import Workload
 from planner.resolve import parse_cameras, resolve

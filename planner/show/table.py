@@ -82,7 +82,7 @@ def head(plan: Plan, width: int, gpus: int | None = None) -> list[Line]:
     if work.frames is not None:
         frames = f"{text.count(work.frames)} frames"
         if work.episodes is not None:
-            guessed = any(assumption.flag == "--episode-seconds" for assumption in work.assumptions)
+            guessed = any(assumption.flag == "--episode-seconds" for assumption in work.assumptions) or "frames" in dict(work.warnings)
             frames = f"{text.count(work.episodes)} episode{'s' * (work.episodes != 1)} {'≈' if guessed else '='} {frames}"
         items.append(frames)
     if any(camera.key for camera in work.cameras):  # as the dataset names them

@@ -80,11 +80,7 @@ class Datasets(Service):
             return self._info(repository, commit, request)
         if repository.gated:
             return Reply(403, {"error": "Access to dataset is restricted"}, {"X-Error-Code": "GatedRepo"})
-        path = "/".join(rest[2:])
-        if kind == "tree":
-            found = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in files.items()
-                     if name.startswith(path + "/")]
-            return Reply(200, found) if found else Reply(404, {"error": "no such folder"}, {"X-Error-Code": "EntryNotFound"})
+        path = unquote("/".join(rest[2:]))
         if path not in files:
             return Reply(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
         if kind == "raw":
