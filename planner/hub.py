@@ -23,7 +23,7 @@ MAX_EPISODES_BYTES = 32 * 2**20
 
 INFO, EPISODES_V2 = "meta/info.json", "meta/episodes.jsonl"
 EPISODES_V3, FILES_A_CHUNK = "meta/episodes/chunk-{:03d}/file-{:03d}.parquet", 1000  # LeRobot's DEFAULT_EPISODES_PATH
-WAY_OUT = "; or plan with --frames N"
+WAY_OUT = ", or plan with --frames N"
 
 T = TypeVar("T")
 Warning = tuple[str, str]
