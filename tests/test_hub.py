@@ -299,6 +299,19 @@ class TestKept:
             monkeypatch.setenv("HF_ENDPOINT", other.url)
             assert ask().workload.frames == 77
 
+    def test_addresses_that_share_a_file_do_not_mix(self, hub: Datasets) -> None:
+        known = facts.Facts("1" * 40, NOW, {}, 1)
+        facts.save("https://a/b", "me/pick", None, known)
+        assert facts.path("https://a/b", "me/pick") == facts.path("https://a-b", "me/pick")
+        assert facts.load("https://a/b", "me/pick", None) == known and facts.load("https://a-b", "me/pick", None) is None
+
+    def test_a_hub_that_does_not_answer_is_asked_once(self, hub: Datasets) -> None:
+        hub.dataset("me/pick", info())
+        ask()
+        hub.requests.clear()
+        hub.faults["/"] = FAULTS["500"]
+        assert codes(ask(episodes=3, now=NOW + timedelta(days=2))) == ["dataset-age", "frames"] and len(hub.requests) == 1
+
     def test_revisions_do_not_mix_and_what_no_name_leads_to_is_dropped(self, hub: Datasets) -> None:
         repository = hub.dataset("me/pick", info(total_frames=60), "v3.0", "main")
         ask(), ask("me/pick@main")
