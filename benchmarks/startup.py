@@ -15,6 +15,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,9 +25,25 @@ CASES = {  # (terminal?, command) -> limit, as a multiple of the base
     (False, "--policy", "smolvla", "--episodes", "50"): 12.0,
     (True, "--policy", "smolvla", "--episodes", "50"): 12.0,
     (False, "--policy", "smolvla", "--episodes", "50", "--json"): 10.0,
+    (False, "--policy", "act", "--dataset", "lerobot/pusht"): 12.0,  # whose facts are kept
     (False, "policies"): 12.0,
     (False, "--help"): 12.0,
 }
+
+
+def keep_facts(home: str) -> None:
+    """What the Hub says about lerobot/pusht, as a plan of before would have kept it below `home`, which all of ours then use."""
+    from datetime import datetime, timezone
+
+    from planner import facts
+
+    os.environ["PLAN_HOME"] = home
+    os.environ.pop("HF_ENDPOINT", None)
+    camera = {"dtype": "video", "shape": [96, 96, 3], "names": ["height", "width", "channel"], "info": {"video.codec": "av1"}}
+    info = {"codebase_version": "v3.0", "total_episodes": 206, "total_frames": 25_650, "total_tasks": 1, "fps": 10,
+            "features": {"observation.image": camera}}
+    known = facts.Facts("0123456789abcdef" * 2 + "01234567", datetime.now(timezone.utc), info, 8_000_000)
+    facts.save("https://huggingface.co", "lerobot/pusht", None, known)
 
 
 def run(command: list[str], terminal: bool = False) -> tuple[float, float]:
@@ -51,6 +68,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21)
     runs = parser.parse_args().runs
+    with tempfile.TemporaryDirectory() as home:
+        keep_facts(home)
+        return measure(runs)
+
+
+def measure(runs: int) -> int:
+    """Each case beside the base; 1 where one is over its limit."""
     worst = 0
     for (terminal, *arguments), limit in CASES.items():
         command = [PLAN, *arguments]

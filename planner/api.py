@@ -4,47 +4,76 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.errors import UsageError
+from planner.errors import PlanError, UsageError
 from planner.request import Search, Workload
 
 if TYPE_CHECKING:
+    import datetime
+
     from planner.evidence import Calibration
     from planner.plans import Plan
     from planner.records import Catalogue
     from planner.request import Machine
+    from planner.workload import Training
 
 
-def plan(workload: Workload, search: Search | None = None, machine: Machine | None = None) -> Plan:
+def plan(
+    workload: Workload, search: Search | None = None, *, machine: Machine | None = None, now: datetime.datetime | None = None
+) -> Plan:
     """Estimate `workload` on every offer that `search` allows, rank them, recommend one.
+
+    `now`, with its time zone, is what ages are counted from; None reads the clock. A dataset on the Hub is asked for there
+    unless its facts are kept and young enough, or `search.offline`.
 
     Raises planner.errors.PlanError where the request makes no sense. Where nothing fits, or nothing stays within
     the budget, the plan is returned with `error` set and `recommended` None. `machine` stands for this one, which is
     looked at where it may train.
     """
     from planner.choose import choose
-    from planner.datasets import find, read_local
-    from planner.pasted import read
-    from planner.resolve import resolve
 
     catalogue, calibration = _data()
-    dataset = None
-    if workload.dataset is not None:
-        dataset = find(workload.dataset)
-    else:
-        root = read(workload.tail).get("dataset.root")
-        if root is not None and Path(root).expanduser().is_dir():  # elsewhere it may exist where the command runs
-            dataset = read_local(root)
-    training = resolve(workload, catalogue, dataset)
     search = _checked(search or Search())
     if machine is None:
         from planner import machine as here
         from planner.request import Machine
 
         machine = here.look() if not search.targets or "local" in search.targets else Machine()
-    return choose(training, search, catalogue, calibration, machine)
+    return choose(_training(workload, search, catalogue, now), search, catalogue, calibration, machine)
+
+
+def _training(workload: Workload, search: Search, catalogue: Catalogue, now: datetime.datetime | None) -> Training:
+    """The workload with every gap filled. Where the Hub gives no facts, the user's own numbers do, if they are enough."""
+    from planner.datasets import HubName, named, read_local
+    from planner.pasted import read
+    from planner.resolve import resolve
+
+    tail = read(workload.tail)
+    data = named(workload.dataset, tail)
+    part = workload.episodes is not None or tail.integers("dataset.episodes") is not None
+    if not isinstance(data, HubName):
+        return resolve(workload, catalogue, read_local(data, part=part) if data is not None else None)
+
+    from datetime import datetime, timezone
+
+    from planner import hub
+    from planner.deadline import Deadline
+
+    try:
+        found, warnings = hub.read(
+            data, part=part, now=now or datetime.now(timezone.utc), deadline=Deadline(search.deadline_s), offline=search.offline,
+            max_age_s=0.0 if search.live else search.dataset_age_s,
+        )  # fmt: skip
+    except PlanError as error:
+        try:
+            training = resolve(workload, catalogue)
+        except UsageError as lacking:
+            raise error if lacking.code == "frames" else lacking from None
+        trains_all = workload.episodes is not None and training.dataset_episodes is None
+        return training._replace(warnings=(hub.unread(error, trains_all), *training.warnings))
+    training = resolve(workload, catalogue, found)
+    return training._replace(warnings=(*warnings, *training.warnings))
 
 
 def _checked(search: Search) -> Search:

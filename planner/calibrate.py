@@ -17,8 +17,8 @@ from planner.units import GIB
 from planner.workload import Training
 
 if TYPE_CHECKING:
-    from planner.datasets import Dataset
     from planner.estimate import Estimator
+    from planner.metadata import Dataset
     from planner.records import Catalogue, Gpu
 
 SYSTEMS = {"lerobot": "LeRobot", "trl": "TRL", "skyrl": "SkyRL", "own": "own log format"}

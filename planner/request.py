@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 #: seconds that a plan spends on the network, all requests together
 DEADLINE_S = 5.0
+#: what the Hub said about a dataset is asked again after this long
+DATASET_AGE_S = 86_400.0
 
 
 class Workload(NamedTuple):
     """What to train. `plan(Workload(policy="smolvla", episodes=50))` equals `plan --policy smolvla --episodes 50`."""
 
     policy: str | None = None
-    dataset: str | None = None  # a local LeRobotDataset folder, or a Hub id
+    dataset: str | None = None  # a local LeRobotDataset folder, or a Hub id: owner/name or owner/name@revision
     episodes: int | None = None
     episode_seconds: float | None = None
     fps: float | None = None
@@ -42,9 +44,10 @@ class Search(NamedTuple):
     timeout_s: int | None = None  # the user's own timeout
     attempts: int | None = None
     offline: bool = False  # nothing is fetched
-    live: bool = False  # prices are fetched first
+    live: bool = False  # prices and the facts of a Hub dataset are fetched first
     max_price_age: float | None = None  # days; older prices stop a launch
     deadline_s: float = DEADLINE_S  # for all that is fetched
+    dataset_age_s: float = DATASET_AGE_S  # the kept facts of a Hub dataset are used this long without asking
     usd_per_kwh: Decimal | None = None  # what electricity costs here; None: it is not priced
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from planner import pasted
+from planner import datasets, metadata, pasted
 from planner.errors import UsageError
 from planner.pasted import Pasted
 from planner.records import Policy
@@ -25,7 +25,7 @@ from planner.workload import (
 )
 
 if TYPE_CHECKING:
-    from planner.datasets import Dataset
+    from planner.metadata import Dataset
     from planner.records import Catalogue
     from planner.request import Workload
 
@@ -37,7 +37,7 @@ _CAMERA = re.compile(r"(?:(\d{1,3})x)?(\d{1,5})x(\d{1,5})")
 
 
 def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = None) -> Training:
-    """`dataset` holds the facts of a local dataset, None where only its name is known."""
+    """`dataset` holds what is known of the dataset, None where that is only its name."""
     tail = pasted.read(request.tail)
     assumed: list[Assumption] = []
     warnings: list[tuple[str, str]] = []
@@ -79,7 +79,8 @@ def resolve(request: Workload, catalogue: Catalogue, dataset: Dataset | None = N
         dataset=_dataset_name(request, tail, dataset),
         dataset_episodes=chosen,
         dataset_root=_dataset_root(tail, dataset),
-        dataset_bytes=dataset.bytes_on_disk if dataset else None,
+        dataset_bytes=dataset.size_bytes if dataset else None,
+        dataset_revision=_dataset_revision(request, tail, dataset),
         save_freq=_save_freq(tail),
         video_backend=tail.get("dataset.video_backend") or "torchcodec",
         trainer_args=request.tail,
@@ -238,8 +239,6 @@ def _dataset_frames(
     dataset: Dataset, chosen: tuple[int, ...] | None, episodes: int | None, fps: float | None, seconds: float | None,
     warnings: list[tuple[str, str]],
 ) -> tuple[int, int, float]:
-    from planner import datasets
-
     for flag, value in (("--fps", fps), ("--episode-seconds", seconds)):
         if value is not None:
             raise UsageError("conflict", f"{flag} and --dataset {dataset.name} both say how long the episodes are; leave {flag} out")
@@ -250,9 +249,10 @@ def _dataset_frames(
             chosen = tuple(range(episodes))
     if chosen is None:
         return dataset.frames, dataset.episodes, dataset.fps
-    frames, exact = datasets.frames_of(dataset, chosen)
+    frames, exact = metadata.frames_of(dataset, chosen)
     if not exact:
-        warnings.append(("frames", f"frames of {len(chosen)} episodes are taken from the mean length of all {dataset.episodes}"))
+        why = f": {dataset.lengths_unread}" if dataset.lengths_unread else ""
+        warnings.append(("frames", f"frames of {len(chosen)} episodes are taken from the mean length of all {dataset.episodes}{why}"))
     return frames, len(chosen), dataset.fps
 
 
@@ -267,10 +267,10 @@ def _length(request: Workload, tail: Pasted, frames: int | None, assumed: list[A
         assumed.append(Assumption("steps", f"{LEROBOT_STEPS} (lerobot-train's default)", "--steps"))
         return None, LEROBOT_STEPS
     if frames is None:
-        if request.dataset is not None:
-            raise UsageError("frames", f"how long is {request.dataset}? Datasets on the Hub are not read yet: "
-                             "add --episodes N or --frames N")
-        raise UsageError("frames", "how much data? --episodes N, --frames N, --steps N, or --dataset with a local folder")
+        if request.dataset is not None or tail.get("dataset.repo_id") is not None:
+            name = request.dataset or tail.get("dataset.repo_id")
+            raise UsageError("frames", f"how long is {name}? It is not read here: add --episodes N or --frames N")
+        raise UsageError("frames", "how much data? --episodes N, --frames N, --steps N, or --dataset with a folder or a Hub id")
     if epochs is None:
         epochs = DEFAULT_EPOCHS
         assumed.append(Assumption("epochs", f"{epochs:g}", "--epochs"))
@@ -294,11 +294,20 @@ def _save_freq(tail: Pasted) -> int | None:
 
 def _dataset_name(request: Workload, tail: Pasted, dataset: Dataset | None) -> str | None:
     said = tail.get("dataset.repo_id")
-    if dataset is not None:
+    if dataset is not None and dataset.root is not None:
         return said or (dataset.name if "/" in dataset.name else None)
-    return _agree("--dataset", request.dataset, "--dataset.repo_id", said)
+    hub = datasets.hub_name(request.dataset or "")
+    return _agree("--dataset", hub.repo if hub else request.dataset, "--dataset.repo_id", said)
 
 
 def _dataset_root(tail: Pasted, dataset: Dataset | None) -> str | None:
     said = tail.get("dataset.root")
-    return said if said is not None else str(dataset.root) if dataset is not None else None
+    return said if said is not None else str(dataset.root) if dataset is not None and dataset.root is not None else None
+
+
+def _dataset_revision(request: Workload, tail: Pasted, dataset: Dataset | None) -> str | None:
+    """The commit that was read on the Hub; where none was, the revision as it was said."""
+    if dataset is not None:
+        return dataset.revision
+    hub, said = datasets.hub_name(request.dataset or ""), tail.get("dataset.revision")
+    return (hub.revision if hub else None) or (None if said in ("null", "None") else said)

@@ -86,6 +86,7 @@ class Training(NamedTuple):
     given_steps: int | None = None
     gradient_accumulation: int = 1
     dataset: str | None = None  # repository id, as --dataset.repo_id takes it
+    dataset_revision: str | None = None  # commit that was read on the Hub, else the revision as it was said
     dataset_root: str | None = None  # local folder
     dataset_episodes: tuple[int, ...] | None = None  # those that are trained; None: all
     dataset_bytes: int | None = None

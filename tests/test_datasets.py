@@ -7,10 +7,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from planner.datasets import Dataset, find, frames_of, read_local
+from planner.datasets import HubName, locate, named, read_local
 from planner.errors import UsageError
+from planner.metadata import Dataset, frames_of
+from planner.pasted import Pasted
 from planner.workload import Camera
 
 
@@ -52,13 +56,19 @@ def read(folder: Path, **more: Any) -> Dataset:
     return read_local(write(folder, info(**more)))
 
 
+def locate_folder(text: str) -> Path:
+    found = locate(text)
+    assert isinstance(found, Path)
+    return found
+
+
 def test_reads_v3(tmp_path: Path) -> None:
     root = write(tmp_path / "pick", info())
     dataset = read_local(root)
     assert (dataset.name, dataset.root, dataset.codebase_version) == ("pick", root, "v3.0")
     assert (dataset.frames, dataset.episodes, dataset.fps, dataset.tasks) == (15_000, 50, 30.0, 2)
     assert dataset.cameras == (Camera(640, 480, "av1", "observation.images.front"),)
-    assert dataset.bytes_on_disk == (root / "meta" / "info.json").stat().st_size
+    assert dataset.size_bytes == (root / "meta" / "info.json").stat().st_size
     assert dataset.warnings("0.6.1") == ()
 
 
@@ -177,7 +187,7 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
 
 def test_a_folder_without_meta(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the folder that contains meta/"):
-        find(str(tmp_path))
+        read_local(locate_folder(str(tmp_path)))
 
 
 class TestFind:
@@ -186,27 +196,55 @@ class TestFind:
         monkeypatch.chdir(tmp_path)
 
     @pytest.mark.parametrize("text", ["lerobot/pusht", "me/pick-and_place.v2"])
-    def test_a_hub_id_has_no_facts_here(self, text: str) -> None:
-        assert find(text) is None
+    def test_a_hub_id(self, text: str) -> None:
+        assert locate(text) == HubName(text)
+
+    @pytest.mark.parametrize("revision", ["v3.0", "main", "refs/pr/1", "3f" * 20])
+    def test_a_hub_id_with_its_revision(self, revision: str) -> None:
+        assert locate(f"me/pick@{revision}") == HubName("me/pick", revision)
+
+    @pytest.mark.parametrize(
+        ("text", "tail", "expected"),
+        [
+            (None, (), None),
+            (None, ("--dataset.repo_id=me/pick",), HubName("me/pick")),
+            (None, ("--dataset.repo_id=me/pick", "--dataset.revision=v2.1"), HubName("me/pick", "v2.1")),
+            ("me/pick", ("--dataset.revision", "abc"), HubName("me/pick", "abc")),
+            ("me/pick@abc", ("--dataset.revision=abc",), HubName("me/pick", "abc")),
+            ("me/pick", ("--dataset.revision=null",), HubName("me/pick")),
+            (None, ("--dataset.repo_id=pick",), None),
+            ("me/pick", ("--dataset.root=/elsewhere",), None),  # the command reads that folder
+            (None, ("--dataset.repo_id=me/bucket", "--dataset.repo_type=bucket"), None),
+        ],
+    )
+    def test_what_flags_and_tail_mean(self, text: str | None, tail: tuple[str, ...], expected: HubName | None) -> None:
+        assert named(text, Pasted(args=tail)) == expected
+
+    def test_a_folder_in_the_tail(self, tmp_path: Path) -> None:
+        assert named(None, Pasted(args=(f"--dataset.root={tmp_path}",))) == tmp_path
+        assert named("me/pick", Pasted(args=(f"--dataset.root={tmp_path}",))) == tmp_path
+
+    def test_two_revisions(self) -> None:
+        with pytest.raises(UsageError, match="--dataset me/pick@a and --dataset.revision=b"):
+            named("me/pick@a", Pasted(args=("--dataset.revision=b",)))
 
     def test_an_existing_folder_wins_over_the_hub(self, tmp_path: Path) -> None:
         write(tmp_path / "me" / "pick", info())
-        found = find("me/pick")
-        assert found is not None and found.root == tmp_path / "me" / "pick"
+        assert locate("me/pick") == Path("me/pick")
 
     @pytest.mark.parametrize("text", ["./nowhere", "/nowhere", "~/nowhere-at-all", "a/b/c", "../nowhere"])
     def test_a_path_that_is_not_there(self, text: str) -> None:
         with pytest.raises(UsageError, match="no such folder"):
-            find(text)
+            locate(text)
 
     @pytest.mark.parametrize(
         "text",
-        ["", "pusht", "me/", "me/a b", "https://huggingface.co/datasets/me/x", "me/x\n", "a\0b", "me/" + "x" * 300],
+        ["", "pusht", "me/", "me/a b", "https://huggingface.co/datasets/me/x", "me/x\n", "a\0b", "me/" + "x" * 300, "me/x@", "me/x@a b"],
         ids=lambda text: text[:10] or "empty",
     )
     def test_neither_folder_nor_hub_id(self, text: str) -> None:
         with pytest.raises(UsageError) as caught:
-            find(text)
+            locate(text)
         assert len(caught.value.text.splitlines()) == 1 and len(caught.value.text) < 300
 
 
@@ -215,7 +253,16 @@ class TestFramesOf:
         dataset = read(folder, codebase_version="v2.1", total_episodes=len(lengths), total_frames=sum(lengths))
         lines = [json.dumps({"episode_index": index, "tasks": [], "length": length}) for index, length in enumerate(lengths)]
         (folder / "meta" / "episodes.jsonl").write_text("\n".join(lines) + "\n\n")
-        return dataset
+        assert dataset.lengths is None, "only where a part is asked for"
+        return read_local(folder, part=True)
+
+    def parquet(self, folder: Path, *files: dict[str, list[Any]], **more: Any) -> Path:
+        write(folder, info(**more))
+        chunk = folder / "meta" / "episodes" / "chunk-000"
+        chunk.mkdir(parents=True)
+        for number, columns in enumerate(files):
+            parquet.write_table(pyarrow.table(columns), chunk / f"file-{number:03d}.parquet")
+        return folder
 
     def test_v2_sums_the_lengths(self, tmp_path: Path) -> None:
         dataset = self.lengths(tmp_path, [100, 20, 3])
@@ -223,10 +270,39 @@ class TestFramesOf:
         assert frames_of(dataset, (2, 2)) == (3, True)
         assert frames_of(dataset, (2, 1, 0)) == (123, True)
 
-    def test_v3_scales_by_the_mean_and_says_so(self, tmp_path: Path) -> None:
-        dataset = read(tmp_path)
+    def test_v3_reads_them_from_parquet(self, tmp_path: Path) -> None:
+        first = {"episode_index": [0, 1], "length": [100, 20], "stats/action/mean": [[0.0], [1.0]]}
+        root = self.parquet(tmp_path, first, {"episode_index": [2], "length": [3]}, total_episodes=3, total_frames=123)
+        dataset = read_local(root, part=True)
+        assert (dataset.lengths, dataset.lengths_unread) == ((100, 20, 3), "")
+        assert frames_of(dataset, (0, 2)) == (103, True)
+
+    def test_without_pyarrow_v3_scales_by_the_mean_and_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = self.parquet(tmp_path, {"episode_index": [0], "length": [3]})
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        dataset = read_local(root, part=True)
+        assert "pip install pyarrow" in dataset.lengths_unread
         assert frames_of(dataset, (0, 1, 2)) == (900, False)
         assert frames_of(dataset, tuple(range(50))) == (15_000, True)
+
+    def test_v3_without_the_files(self, tmp_path: Path) -> None:
+        dataset = read_local(write(tmp_path, info()), part=True)
+        assert "no parquet files" in dataset.lengths_unread and frames_of(dataset, (0,)) == (300, False)
+
+    @pytest.mark.parametrize(
+        "columns",
+        [{"length": [1]}, {"episode_index": [0], "length": [-1]}, {"episode_index": ["a"], "length": [1]},
+         {"episode_index": [None], "length": [1]}],
+    )
+    def test_parquet_that_is_something_else(self, tmp_path: Path, columns: dict[str, list[Any]]) -> None:
+        with pytest.raises(UsageError, match="meta/episodes: file: expected parquet"):
+            read_local(self.parquet(tmp_path, columns), part=True)
+
+    def test_parquet_that_is_none(self, tmp_path: Path) -> None:
+        root = self.parquet(tmp_path, {"episode_index": [0], "length": [3]})
+        (root / "meta" / "episodes" / "chunk-000" / "file-000.parquet").write_bytes(b"PAR1 but not really")
+        with pytest.raises(UsageError, match="meta/episodes: file: expected parquet"):
+            read_local(root, part=True)
 
     @pytest.mark.parametrize("episodes", [(50,), (-1,), ()])
     def test_episodes_that_do_not_exist(self, tmp_path: Path, episodes: tuple[int, ...]) -> None:
@@ -235,13 +311,13 @@ class TestFramesOf:
 
     @pytest.mark.parametrize("line", ["{", "[]", '{"episode_index": 0}', '{"episode_index": 0, "length": -4}', "7"])
     def test_a_broken_line_is_named(self, tmp_path: Path, line: str) -> None:
-        dataset = self.lengths(tmp_path, [10, 10])
+        self.lengths(tmp_path, [10, 10])
         (tmp_path / "meta" / "episodes.jsonl").write_text(line + "\n")
         with pytest.raises(UsageError, match="episodes.jsonl: line 1"):
-            frames_of(dataset, (0,))
+            read_local(tmp_path, part=True)
 
     def test_an_episode_missing_from_the_list(self, tmp_path: Path) -> None:
-        dataset = self.lengths(tmp_path, [10, 10])
+        self.lengths(tmp_path, [10, 10])
         (tmp_path / "meta" / "episodes.jsonl").write_text('{"episode_index": 0, "length": 10}\n')
         with pytest.raises(UsageError, match="episode 1: is missing"):
-            frames_of(dataset, (1,))
+            frames_of(read_local(tmp_path, part=True), (1,))

@@ -18,7 +18,7 @@ KWH = Decimal("0.30")
 
 
 def on(machine: Machine, workload: Workload = ACT, **search: object) -> Plan:
-    return plan(workload, Search(**search), machine)  # type: ignore[arg-type]
+    return plan(workload, Search(**search), machine=machine)  # type: ignore[arg-type]
 
 
 def rows(result: Plan) -> list[str]:

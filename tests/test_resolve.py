@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from planner.catalogue import load
-from planner.datasets import Dataset
 from planner.errors import UsageError
+from planner.metadata import Dataset
 from planner.records import Catalogue
 from planner.request import Workload
 from planner.resolve import parse_cameras, resolve
@@ -134,7 +134,7 @@ def test_cameras() -> None:
 
 DATASET = Dataset(
     name="pick", root=Path("/data/pick"), codebase_version="v3.0", frames=1000, episodes=20, fps=30.0,
-    cameras=(Camera(640, 480, "av1"), Camera(1280, 720, "av1")), tasks=1, bytes_on_disk=10**8,
+    cameras=(Camera(640, 480, "av1"), Camera(1280, 720, "av1")), tasks=1, size_bytes=10**8,
 )
 
 

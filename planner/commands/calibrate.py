@@ -16,8 +16,8 @@ from planner.errors import UsageError
 
 if TYPE_CHECKING:
     from planner.calibrate import Result
-    from planner.datasets import Dataset
     from planner.estimate import Estimator
+    from planner.metadata import Dataset
     from planner.records import Catalogue
     from planner.trainlog import Log, Steady
 

@@ -26,7 +26,7 @@ def search_for(request: Request) -> Search:
     place = place_of(emit)
     if search.targets and place not in search.targets:
         raise UsageError("usage", f"--emit {emit} runs on {place}, but --target says {', '.join(search.targets)}; leave one out")
-    search = search._replace(targets=(place,))
+    search = search._replace(targets=(place,), dataset_age_s=0.0)  # the command names the dataset's commit: of now
     if emit != LEROBOT:
         return search
     if (search.num_gpus or 1) > 1:
@@ -82,7 +82,8 @@ def run_name(training: Training, estimate: Estimate) -> str:
     from hashlib import sha256
 
     what = (
-        training.policy.id, training.variant, training.dataset, training.dataset_root,
+        training.policy.id, training.variant, training.dataset, training.dataset_revision, training.dataset_episodes,
+        training.dataset_root,
         training.frames if training.dataset_root else None, training.lerobot, training.trainer_args,
         max(1, estimate.offer.num_gpus), estimate.batch_size, estimate.gradient_accumulation, estimate.steps,
     )  # fmt: skip

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _OTHER = "Other"
 _EXAMPLES = (
     "plan --policy smolvla --episodes 50",
-    "plan --policy act --dataset ./my_dataset --max-cost 5",
-    "plan --policy pi05 --dataset me/pick --frames 90000 --emit modal > train.py",
+    "plan --policy act --dataset lerobot/pusht --max-cost 5",
+    "plan --policy pi05 --dataset me/pick --emit modal > train.py",
     "plan -- lerobot-train --policy.type=act --dataset.repo_id=me/pick --steps=50000",
 )
 
@@ -156,7 +156,7 @@ def _emit(request: Request) -> int:
     search = emission.search_for(request)
     from planner import api
 
-    plan = api.plan(request.workload, search, _machine(request))
+    plan = api.plan(request.workload, search, machine=_machine(request))
     if plan.recommended is None:
         _complain(plan)
         return plan.exit_code

@@ -192,6 +192,7 @@ class _Draft(Arguments):
         if workload.dataset_episodes is not None:
             self.say("dataset.episodes", list(workload.dataset_episodes))
         if root is None:
+            self.pin()
             return
         if self.target == "hf":
             if self.stated("dataset.root") is not None:
@@ -205,6 +206,15 @@ class _Draft(Arguments):
                                  f"modal volume create {DATASETS.name} (once), then {upload}")
         else:
             self.say("dataset.root", root)
+
+    def pin(self) -> None:
+        """The commit that was planned. Every release reads it as it is, where it would else look for the tag of its format.
+
+        (`revision` in datasets/dataset_metadata.py of 0.6.1 and main, datasets/lerobot_dataset.py of 0.4.4: only a version
+        such as v3.0 is looked up among the tags.) A resumed run goes on with the revision of its train_config.json.
+        """
+        if self.workload.dataset_revision is not None and not self.own.boolean("resume"):
+            self.say("dataset.revision", self.workload.dataset_revision)
 
     def length(self) -> None:
         """Batch, steps, checkpoints, workers."""

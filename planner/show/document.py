@@ -88,6 +88,7 @@ def workload(work: Training) -> dict[str, Any]:
             "compiled": variant.compiled,
         },
         "dataset": work.dataset,
+        "dataset_revision": work.dataset_revision,
         "frames": work.frames,
         "episodes": work.episodes,
         "fps": work.fps,

@@ -74,16 +74,18 @@ def head(plan: Plan, width: int, gpus: int | None = None) -> list[Line]:
         items.append(work.variant.label)
     named = work.dataset or (work.dataset_root or "").rstrip("/").rsplit("/", 1)[-1]
     if named:
-        items.append(text.clean(named))
+        revision = work.dataset_revision or ""
+        at = f" at {revision[:7] if len(revision) == 40 else revision}" if revision else ""
+        items.append(text.clean(named + at))
     if work.lerobot != RELEASES[0]:
         items.append(f"LeRobot {work.lerobot}")
     if work.frames is not None:
         frames = f"{text.count(work.frames)} frames"
         if work.episodes is not None:
-            guessed = any(assumption.flag == "--episode-seconds" for assumption in work.assumptions)
+            guessed = any(assumption.flag == "--episode-seconds" for assumption in work.assumptions) or "frames" in dict(work.warnings)
             frames = f"{text.count(work.episodes)} episode{'s' * (work.episodes != 1)} {'≈' if guessed else '='} {frames}"
         items.append(frames)
-    if work.dataset_root and work.cameras:
+    if any(camera.key for camera in work.cameras):  # as the dataset names them
         items.append(", ".join(f"{n} × {w}×{h}" for (w, h), n in _sizes(work).items()))
     steps = f"{text.count(work.steps(gpus or 1))} steps"
     batch = f"batch {text.count(work.batch_size)}"

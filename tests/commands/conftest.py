@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NOWHERE
+
 Result = subprocess.CompletedProcess[str]
 
 
@@ -21,7 +23,7 @@ def plan(tmp_path: Path) -> Callable[..., Result]:
 
     def run(*arguments: str, cwd: Path = tmp_path, **environment: str) -> Result:
         clean = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}
-        clean |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+        clean |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"), "HF_ENDPOINT": NOWHERE}
         return subprocess.run(
             [str(program), *arguments],
             cwd=cwd, env=clean | environment, capture_output=True, text=True, encoding="utf-8", timeout=60,

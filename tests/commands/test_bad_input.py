@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # datasets
     "dataset not there": (("--policy", "act", "--dataset", "./nowhere"), ("nowhere", "no such folder")),
     "dataset that is no id": (("--policy", "act", "--dataset", "pusht"), ("pusht", "owner/name")),
-    "Hub id without length": (("--policy", "act", "--dataset", "lerobot/pusht"), ("--frames", "--episodes")),
+    "Hub id without length": (("--policy", "act", "--dataset", "lerobot/pusht", "--offline"), ("lerobot/pusht", "--offline", "--frames")),
     "empty dataset": (("--policy", "act", "--dataset", ""), ("--dataset", "empty")),
     # shape of the line
     "option without value": (("--policy",), ("--policy", "needs a value")),
@@ -100,7 +100,8 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "option in a pasted command": (("--", "lerobot-train", "--policy.type=act", "--max_cost=5"), ("--max_cost", "write --max-cost before")),
     "option in the tail of explain": (("explain", *WORK, "--", "--gpu=l4"), ("--gpu stands after `--`",)),
     "command in quotes": (("--", "lerobot-train --policy.type=act"), ("remove the quotes",)),
-    "weights of this machine": ((*WORK, "--dataset", "me/x", "--emit", "modal", "--", "--policy.path=./w"), ("--policy.path=./w", "Hub")),
+    "weights of this machine": ((*WORK, "--offline", "--dataset", "me/x", "--emit", "modal", "--", "--policy.path=./w"),
+                                ("--policy.path=./w", "Hub")),
     "said twice": ((*WORK, "--batch-size", "8", "--", "--batch_size=16"), ("--batch-size", "--batch_size", "16")),
     "control characters": (("--policy", "act\x1b[31m\nx", "--episodes", "5"), ("act\\x1b[31m",)),
 }

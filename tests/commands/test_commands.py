@@ -72,7 +72,7 @@ class TestPlan:
 
     def test_a_pasted_command_is_planned(self, plan: Run) -> None:
         command = ("lerobot-train", "--policy.type=act", "--dataset.repo_id=me/pick", "--steps=50000", "--batch_size=16")
-        work = plan_document(plan("--json", "--", *command))["workload"]
+        work = plan_document(plan("--json", "--offline", "--", *command))["workload"]
         assert (work["policy"], work["steps"], work["batch_size"]) == ("act", 50_000, 16)
 
     def test_a_local_dataset_gives_frames_and_cameras(self, plan: Run, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ class TestPlan:
         assert "convert_dataset_v21_to_v30" in warning["text"]
 
     def test_the_commands_that_it_suggests_work(self, plan: Run) -> None:
-        work = (*WORK, "--dataset", "me/pick", "--target", "modal", "--target", "hf", "--gpu", "l4", "--all")
+        work = (*WORK, "--dataset", "me/pick", "--offline", "--target", "modal", "--target", "hf", "--gpu", "l4", "--all")
         lines = plan(*work, "--", "--job_name=a b").stdout.splitlines()
         suggested = [shlex.split(line[line.index("plan ") :])[1:] for line in lines if "plan " in line and "--policy" in line]
         emit, explain = suggested
@@ -122,7 +122,7 @@ class TestPlan:
 
 
 class TestEmit:
-    DATA = (*WORK, "--dataset", "me/pick")
+    DATA = (*WORK, "--dataset", "me/pick", "--offline")
 
     def test_hf_is_one_line_for_a_shell(self, plan: Run) -> None:
         result = plan(*self.DATA, "--emit", "hf", "--repo-id", "me/policy", "--namespace", "lab")
@@ -163,7 +163,7 @@ class TestEmit:
         assert hostile in shlex.split(result.stdout)
 
     def test_an_error_leaves_stdout_empty(self, plan: Run) -> None:
-        result = plan("--policy", "pi05", "--frames", "9000", "--dataset", "me/pick", "--gpu", "t4", "--emit", "modal")
+        result = plan("--policy", "pi05", "--frames", "9000", "--dataset", "me/pick", "--offline", "--gpu", "t4", "--emit", "modal")
         assert (result.returncode, result.stdout) == (3, "") and result.stderr.startswith("error: ")
 
     def test_the_same_training_keeps_its_name_and_another_gets_its_own(self, plan: Run) -> None:
@@ -190,7 +190,7 @@ class TestEmit:
         ("local", ("pip install 'lerobot[training]==0.6.1'",)),
     ])
     def test_what_to_know_stands_on_stderr(self, plan: Run, place: str, parts: tuple[str, ...]) -> None:
-        work = ("--policy", "tdmpc", "--cameras", "96x96", "--episodes", "50", "--dataset", "me/pick")
+        work = ("--policy", "tdmpc", "--cameras", "96x96", "--episodes", "50", "--dataset", "me/pick", "--offline")
         more = {"hf": ("--repo-id", "me/x"), "local": ("--gpu", "rtx4090")}.get(place, ())
         result = plan(*work, "--emit", place, *more)
         lines = result.stderr.splitlines()

@@ -96,7 +96,8 @@ def lines(release: str, policy: str, place: str, destination: dict[str, str] | N
     """The best row of the place, or its first one where nothing fits: the line is the same."""
     target = "hf" if place == "lerobot" else place
     said = {"dataset": "me/pick", "episodes": 50} | said
-    search = Search(targets=(target,), gpus=("b200",) if place == "local" else (), num_gpus=1 if place == "lerobot" else None)
+    search = Search(targets=(target,), gpus=("b200",) if place == "local" else (), num_gpus=1 if place == "lerobot" else None,
+                    offline=True)
     planned = plan(Workload(policy=policy, lerobot_version=release, **said), search)
     row = planned.estimate(planned.recommended.id) if planned.recommended else planned.estimates[0]
     return Line(planned.workload, row, place, **(destination or {}))
@@ -252,6 +253,15 @@ def test_names_are_data_everywhere(trainer: Trainers, release: str, place: str) 
     line = lines(release, "act", place)
     line = Line(line.training._replace(dataset=text), line.estimate, place)
     assert understood(trainer(release).read(line.argv, line.hub))["dataset"]["repo_id"] == text
+
+
+@pytest.mark.parametrize(("release", "place"), SITES)
+@pytest.mark.parametrize("commit", ["3f" * 20, "1" * 40, "0123456789" * 4, "12e4567890" * 4, "0" * 40])
+def test_the_datasets_commit_is_the_one_that_was_planned(trainer: Trainers, release: str, place: str, commit: str) -> None:
+    """Also where YAML would take it for a number."""
+    line = lines(release, "act", place)
+    line = Line(line.training._replace(dataset_revision=commit), line.estimate, place)
+    assert understood(trainer(release).read(line.argv, line.hub))["dataset"]["revision"] == commit
 
 
 NAMED = [

@@ -373,6 +373,20 @@ def test_what_yaml_would_change_is_quoted(value: str) -> None:
     assert yaml.safe_load(text(value)) == value
 
 
+@pytest.mark.parametrize("release", ["0.6.1", "0.4.4", "main"])
+@pytest.mark.parametrize("target", ["hf", "modal", "local"])
+def test_the_commit_that_was_planned_is_the_one_that_is_trained(release: str, target: str) -> None:
+    commit = "0123456789" * 4
+    made = job(target=target, lerobot=release, dataset_revision=commit)
+    assert flags(made)["dataset.revision"] == commit
+    assert "dataset.revision" not in flags(job(target=target, lerobot=release))
+    own = job(target=target, lerobot=release, dataset_revision=commit, trainer_args=("--dataset.revision=v3.0",))
+    assert flags(own)["dataset.revision"] == "v3.0"
+    resumed = ("lerobot-train", "--resume=true", "--config_path=me/x")
+    assert "dataset.revision" not in flags(job(target=target, lerobot=release, dataset_revision=commit, trainer_args=resumed, pasted=True))
+    assert "dataset.revision" not in flags(job(target="local", lerobot=release, dataset_root="/data/x"))
+
+
 def test_a_part_of_the_dataset_is_said_to_the_trainer() -> None:
     assert flags(job(dataset_episodes=(0, 1, 2)))["dataset.episodes"] == "[0, 1, 2]"
     assert "dataset.episodes" not in flags(job())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,17 +14,21 @@ from planner import machine
 from planner.commands import main
 from planner.request import Device, Machine
 from planner.units import GB, GIB
+from tests.servers import hub
 from tests.show.golden import check
 from tests.show.test_explain import TOTALS, sums
+from tests.test_datasets import info
 
 Plan = Callable[..., tuple[int, str]]
+BYTES = bytes(3_000_000)
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Plan:
-    """`plan("--policy", "act", columns=80)` -> exit code and stdout, without the developer's own catalogue."""
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Iterator[Plan]:
+    """`plan("--policy", "act", columns=80)` -> exit code and stdout, without the developer's own catalogue. me/pick is on the Hub."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLAN_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, columns: int = 120) -> tuple[int, str]:
@@ -32,7 +36,10 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.C
         code = main(arguments)
         return code, capsysbinary.readouterr().out.decode()
 
-    return run
+    with hub.serve() as server:
+        server.dataset("me/pick", info(), **{"data/file.parquet": BYTES})
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield run
 
 
 CASES = {
@@ -41,6 +48,7 @@ CASES = {
     "nothing-fits": (3, ("--policy", "pi05", "--episodes", "50", "--batch-size", "512")),
     "own-card": (0, ("--policy", "act", "--episodes", "50", "--target", "local", "--gpu", "rtx3090")),
     "pasted": (0, ("--", "lerobot-train", "--policy.type=act", "--dataset.repo_id=me/pick", "--steps=50000")),
+    "hub": (0, ("--policy", "smolvla", "--dataset", "me/pick", "--episodes", "10")),
     "explain": (0, ("explain", "hf:l4x1", "--policy", "smolvla", "--episodes", "50")),
     "policies": (0, ("policies",)),
     "gpus": (0, ("gpus",)),

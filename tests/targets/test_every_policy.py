@@ -23,7 +23,8 @@ LARGE = ("--", "--policy.dtype=bfloat16", "--policy.gradient_checkpointing=true"
 
 def arguments(policy: str, release: str) -> tuple[list[str], list[str]]:
     """(options, tail) of a plan that fits somewhere on every place."""
-    options = ["--policy", policy, "--dataset", "me/pick", "--episodes", "50", "--lerobot-version", release, "--batch-size", "4"]
+    options = ["--policy", policy, "--dataset", "me/pick", "--offline", "--episodes", "50"]
+    options += ["--lerobot-version", release, "--batch-size", "4"]
     lighter = {"gradient_checkpointing", "dtype"} <= set(POLICIES[policy].flags[release])
     return options, list(LARGE) if lighter else []
 
@@ -103,6 +104,6 @@ def test_modal_script(
 def test_what_lerobot_train_does_not_train_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for name, policy in POLICIES.items():
         if policy.trainer != "lerobot-train":
-            options = ["--policy", name, "--dataset", "me/pick", "--episodes", "5", "--lerobot-version", policy.releases[0]]
+            options = ["--policy", name, "--dataset", "me/pick", "--offline", "--episodes", "5", "--lerobot-version", policy.releases[0]]
             assert main([*options, "--emit", "modal"]) == 2
             assert "not by lerobot-train" in capsys.readouterr().err
