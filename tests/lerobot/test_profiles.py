@@ -24,11 +24,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("policy", "cameras", "width", "height"), [("act", "2", "640", "480"), ("diffusion", "1", "96", "96")], ids=("act", "diffusion")
+    ("policy", "cameras", "width", "height", "chunk"),
+    [("act", "2", "640", "480", "100"), ("diffusion", "1", "96", "96", "64"), ("diffusion", "2", "640", "480", "16")],
+    ids=("act", "diffusion", "chunk"),
 )
-def test_rows_are_reproduced(tmp_path: Path, policy: str, cameras: str, width: str, height: str) -> None:
+def test_rows_are_reproduced(tmp_path: Path, policy: str, cameras: str, width: str, height: str, chunk: str) -> None:
     """The profiler resumes: of a file that lacks one row it makes that row again and leaves the others as they are."""
-    wanted = {"policy": policy, **VARIANT, "cameras": cameras, "width": width, "height": height}
+    wanted = {"policy": policy, **VARIANT, "cameras": cameras, "width": width, "height": height, "chunk": chunk}
     rows = read(PROFILES)
     (at,) = (number for number, row in enumerate(rows) if {name: row[name] for name in wanted} == wanted)
     output = tmp_path / "profiles.csv"
