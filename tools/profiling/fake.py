@@ -72,6 +72,13 @@ def autocast(enabled: bool) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else contextlib.nullcontext()
 
 
+class Never:
+    """The probability 0, for a random number which, among fake tensors, has no value."""
+
+    def __gt__(self, other: object) -> bool:
+        return False
+
+
 def imitate_cuda() -> None:
     """Patch torch in this process, once, so that LeRobot's policies run on fake tensors and keep what CUDA would keep."""
     _answer_reads()

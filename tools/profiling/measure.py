@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from profiling import build, models
-from profiling.fake import LiveBytes, autocast, flop_counter, imitate_cuda
+from profiling.fake import LiveBytes, Never, autocast, flop_counter, imitate_cuda
 from profiling.grid import CHUNK_FIELDS, DEFAULTS, Case
 
 BATCHES = (1, 2, 8, 32)
@@ -146,7 +146,10 @@ def _build(case: Case) -> tuple[Any, Any, Any]:
     if own != case.chunk:
         raise ValueError(f"the grid's chunk is {case.chunk}, LeRobot's {own}")
     clip = models.clip32() if case.policy == "sarm" else None
-    return config, build.built(config, case.lora_rank).train(), clip
+    policy = build.built(config, case.lora_rank)
+    if case.policy == "xvla":
+        policy.model.vlm.language_model.encoder.layerdrop = Never()
+    return config, policy.train(), clip
 
 
 def _batch(config: Any, clip: Any, size: int) -> tuple[dict[str, Any], list[torch.Tensor]]:

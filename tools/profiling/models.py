@@ -33,17 +33,8 @@ def settle(name: str, policy: Any) -> None:
     """What a built policy needs so that every step is the usual one."""
     if name == "vqbet":
         policy.vqbet.action_head.vqvae_model.discretized = real(True)  # past the steps that train the VQ-VAE alone
-    if name == "xvla":
-        policy.model.vlm.language_model.encoder.layerdrop = Never()
     if name == "sarm":
         policy.gt_stage_ratio = 1.0  # a quarter of the steps takes the predicted stage, which costs the same
-
-
-class Never:
-    """The probability 0, for a random number which, among fake tensors, has no value."""
-
-    def __gt__(self, other: object) -> bool:
-        return False
 
 
 def overlook_values(policy: str) -> None:
