@@ -21,7 +21,7 @@ COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backte
 
 def plan(*arguments: str, columns: int = 120) -> str:
     """What the installed program prints into a pipe."""
-    environment = os.environ | {"COLUMNS": str(columns), "XDG_CONFIG_HOME": "/nonexistent"}
+    environment = os.environ | {"COLUMNS": str(columns), "XDG_CONFIG_HOME": "/nonexistent", "CUDA_VISIBLE_DEVICES": ""}
     program = [sys.executable, "-c", "import sys; from planner.commands import main; sys.argv[0] = 'plan'; sys.exit(main())"]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, env=environment, check=True)
     return done.stdout.rstrip()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from planner import owned
 from planner.memory import round_batch
-from planner.offers import LOCAL_RAM_BYTES, LOCAL_VCPUS
 from planner.plans import Estimate, Instead
 from planner.units import GB
 from planner.workload import DEFAULT_LORA_RANK, Training, Variant
 
 if TYPE_CHECKING:
     from planner.estimate import Estimator
-    from planner.request import Search
+    from planner.request import Machine, Search
 
 
 def effective(row: Estimate) -> int:
@@ -134,7 +134,9 @@ def _lighter(training: Training) -> list[tuple[str, Variant, tuple[str, ...]]]:
     return options
 
 
-def warnings(rows: list[Estimate], best: Estimate | None, training: Training, estimator: Estimator) -> list[tuple[str, str]]:
+def warnings(
+    rows: list[Estimate], best: Estimate | None, training: Training, search: Search, estimator: Estimator, machine: Machine
+) -> list[tuple[str, str]]:
     """(code, text) of what to know before taking the best row."""
     policy, variant = training.policy, training.variant
     found = []
@@ -143,9 +145,7 @@ def warnings(rows: list[Estimate], best: Estimate | None, training: Training, es
     if policy.trainer != "lerobot-train":
         found.append(("trainer", f"{policy.id} is trained by {policy.trainer} beside a robot or a simulator: "
                       "the time is that of its updates alone"))
-    if any(row.offer.target == "local" for row in rows):
-        ram = LOCAL_RAM_BYTES / GB
-        found.append(("local-machine", f"a machine of your own is taken as {LOCAL_VCPUS:g} threads and {ram:.0f} GB of memory"))
+    found += _of_local([row for row in rows if row.offer.target == "local"], search, estimator, machine)
     if variant.dtype == "float32" and "dtype" in policy.flags.get(training.lerobot, {}) and policy.launch_family == "vla-large":
         offer = min(rows, key=lambda row: row.offer.num_gpus).offer
         lighter = variant._replace(dtype="bfloat16", autocast=training.lerobot == "0.6.1")
@@ -155,6 +155,34 @@ def warnings(rows: list[Estimate], best: Estimate | None, training: Training, es
         found.append(("dtype", f"{policy.id} trains in float32 unless told otherwise: {needs:.0f} GB at batch "
                       f"{training.batch_size}; -- --policy.dtype=bfloat16 needs {less:.0f} GB"))
     return found if best is None else found + _of_the_row(best, training, estimator)
+
+
+def _of_local(rows: list[Estimate], search: Search, estimator: Estimator, machine: Machine) -> list[tuple[str, str]]:
+    """What local rows stand on: this machine as it was found, or one that is assumed, and the price of electricity."""
+    here = [row for row in rows if owned.is_here(row.offer, machine, estimator.catalogue)]
+    found = []
+    if here:
+        parts = [f"{machine.vcpus:g} threads" if machine.vcpus else "", _gb(machine.ram_bytes, "of memory"),
+                 _gb(machine.disk_bytes, "of free disk"), f"driver {machine.driver}" if machine.driver else ""]  # fmt: skip
+        found.append(("local-machine", f"{', '.join(row.id for row in here)}: this machine with {', '.join(filter(None, parts))}"))
+    if len(here) < len(rows):
+        ram = owned.ASSUMED_RAM_BYTES / GB
+        found.append(("local-machine", f"a machine of your own is taken as {owned.ASSUMED_VCPUS:g} threads and {ram:.0f} GB of memory"))
+    gpus = {row.offer.gpu: estimator.catalogue.gpus[row.offer.gpu].watts for row in rows}
+    if search.usd_per_kwh is not None:
+        found += [("electricity", f"what {gpu} draws is not known, so --electricity cannot price it") for gpu, watts in gpus.items()
+                  if watts is None]
+    elif any(gpus.values()):
+        found.append(("electricity", "a machine of your own costs its electricity, which is not priced: --electricity USD, per kWh"))
+    if any(row.usd is not None for row in rows):
+        draw = estimator.catalogue.targets["local"].draw
+        found.append(("electricity", f"electricity: GPUs are taken to draw {draw['gpu'].p50:.0%} of their board power, the rest of the "
+                      f"machine {draw['rest'].p50:.0%} of that; what the machine itself costs is left out"))
+    return found
+
+
+def _gb(size: int | None, what: str) -> str:
+    return f"{size / GB:.0f} GB {what}" if size else ""
 
 
 def _of_the_row(best: Estimate, training: Training, estimator: Estimator) -> list[tuple[str, str]]:

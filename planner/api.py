@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from planner.evidence import Calibration
     from planner.plans import Plan
     from planner.records import Catalogue
+    from planner.request import Machine
 
 
-def plan(workload: Workload, search: Search | None = None) -> Plan:
+def plan(workload: Workload, search: Search | None = None, machine: Machine | None = None) -> Plan:
     """Estimate `workload` on every offer that `search` allows, rank them, recommend one.
 
     Raises planner.errors.PlanError where the request makes no sense. Where nothing fits, or nothing stays within
-    the budget, the plan is returned with `error` set and `recommended` None.
+    the budget, the plan is returned with `error` set and `recommended` None. `machine` stands for this one, which is
+    looked at where it may train.
     """
     from planner.choose import choose
     from planner.datasets import find, read_local
@@ -36,7 +38,13 @@ def plan(workload: Workload, search: Search | None = None) -> Plan:
         if root is not None and Path(root).expanduser().is_dir():  # elsewhere it may exist where the command runs
             dataset = read_local(root)
     training = resolve(workload, catalogue, dataset)
-    return choose(training, _checked(search or Search()), catalogue, calibration)
+    search = _checked(search or Search())
+    if machine is None:
+        from planner import machine as here
+        from planner.request import Machine
+
+        machine = here.look() if not search.targets or "local" in search.targets else Machine()
+    return choose(training, search, catalogue, calibration, machine)
 
 
 def _checked(search: Search) -> Search:
@@ -45,13 +53,13 @@ def _checked(search: Search) -> Search:
     for name in ("targets", "gpus"):
         if isinstance(values[name], str):
             values[name] = (values[name],)
-    cost = values["max_cost"]
-    if cost is not None:
-        try:
-            values["max_cost"] = Decimal(str(cost))
-        except ArithmeticError:
-            raise UsageError("usage", f"max_cost {cost!r}: expected dollars") from None
-    for name in ("max_cost", "max_hours", "timeout_s", "num_gpus", "attempts"):
+    for name in ("max_cost", "usd_per_kwh"):
+        if values[name] is not None:
+            try:
+                values[name] = Decimal(str(values[name]))
+            except ArithmeticError:
+                raise UsageError("usage", f"{name} {values[name]!r}: expected dollars") from None
+    for name in ("max_cost", "usd_per_kwh", "max_hours", "timeout_s", "num_gpus", "attempts"):
         value = values[name]
         if value is not None and (isinstance(value, bool) or not 0 < value < 10**9):
             raise UsageError("usage", f"{name} {value}: expected a number above 0")

@@ -12,7 +12,7 @@ from planner.errors import UsageError
 from planner.records import Catalogue, Profile, Run
 
 #: what data/offers/<target>.yaml holds beside its name and its offers
-RULES = ("title", "rules", "startup", "bandwidth", "cpu_kappa")
+RULES = ("title", "rules", "startup", "bandwidth", "cpu_kappa", "draw")
 
 
 def build(data: Path, user: Path | None) -> Catalogue:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from planner import devices
 from planner.errors import UsageError
 from planner.plans import Memory, Step
 from planner.records import Offer
@@ -18,7 +19,7 @@ from planner.workload import Training
 if TYPE_CHECKING:
     from planner.datasets import Dataset
     from planner.estimate import Estimator
-    from planner.records import Catalogue
+    from planner.records import Catalogue, Gpu
 
 SYSTEMS = {"lerobot": "LeRobot", "trl": "TRL", "skyrl": "SkyRL", "own": "own log format"}
 #: A policy whose parameters differ more than this from the profiled ones was built with other sizes.
@@ -134,8 +135,11 @@ def _gpu(log: Log, said: Said, catalogue: Catalogue) -> tuple[str, tuple[str, ..
     return next(iter(named.values())), ()
 
 
-def gpu_named(text: str, gpus: Iterable[str]) -> str | None:
+def gpu_named(text: str, gpus: Mapping[str, Gpu]) -> str | None:
     """`NVIDIA A100-SXM4-80GB` or `a100-80` → a100-80; None where it may be another device, or several."""
+    same = devices.named(text, gpus)
+    if same:  # of several that share a name, the one that it names fully: RTX 4090, and not one modified to 48 GB
+        return same[0].id if len(same) == 1 else next((gpu.id for gpu in same if devices.plain(gpu.id) == devices.plain(text)), None)
     words = re.sub(r"[^a-z0-9]+", " ", text.lower())
     words = re.sub(r"\b(\d+) ?gi?b\b", r"\1", re.sub(r"\brtx (?=\d)", "rtx", words))
     tokens = set(re.sub(r"(?<=\d) (ti|d)\b", r"\1", words).split())

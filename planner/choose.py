@@ -6,10 +6,11 @@ from decimal import Decimal
 from math import ceil
 from typing import TYPE_CHECKING
 
-from planner import advice, offers, prices
+from planner import advice, offers, owned, prices
 from planner.errors import UsageError
 from planner.estimate import Estimator
 from planner.plans import Estimate, Plan, Recommendation
+from planner.request import Machine
 from planner.workload import Training
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from planner.request import Search
 
 OPTIMIZE = ("cost", "time", "balanced")
+NOT_LOOKED_AT = Machine()
 
 
-def choose(training: Training, search: Search, catalogue: Catalogue, calibration: Calibration) -> Plan:
-    """The plan of one training over all offers that the search allows."""
+def choose(
+    training: Training, search: Search, catalogue: Catalogue, calibration: Calibration, machine: Machine = NOT_LOOKED_AT
+) -> Plan:
+    """The plan of one training over all offers that the search allows; `machine` is the one that may train it here."""
     if search.optimize not in OPTIMIZE:
         raise UsageError("usage", f"optimize {search.optimize!r}: expected one of {', '.join(OPTIMIZE)}")
-    rentable = offers.allowed(training, search, catalogue)
+    rentable = offers.allowed(training, search, catalogue, machine)
     estimator = Estimator(catalogue, calibration)
     rows = []
     for offer in rentable:
@@ -49,7 +53,8 @@ def choose(training: Training, search: Search, catalogue: Catalogue, calibration
             best.id, best.offer.target, best.offer.flavor, _why(best, possible, cheapest, fastest, search)),
         cheapest=cheapest.id if cheapest else None,
         fastest=fastest.id if fastest else None,
-        warnings=(*training.warnings, *advice.warnings(rows, best, training, estimator)),
+        warnings=(*training.warnings, *owned.remarks(machine, catalogue),
+                  *advice.warnings(rows, best, training, search, estimator, machine)),
         error=error,
         exit_code=code,
     )
@@ -68,7 +73,8 @@ def _judge(row: Estimate, training: Training, search: Search, estimator: Estimat
         hours = ceil(row.wall_clock.p90 / 36) / 100
         return row._replace(why_not=f"may take {hours:g} h, over --max-hours {search.max_hours:g}")
     if search.max_cost is not None and row.usd is None:
-        return row._replace(why_not="no price, so --max-cost cannot be kept")
+        local = row.offer.target == "local" and search.usd_per_kwh is None
+        return row._replace(why_not=f"no price, so --max-cost cannot be kept{': --electricity gives it one' if local else ''}")
     return row
 
 
@@ -117,8 +123,9 @@ def _tie(row: Estimate) -> tuple[object, ...]:
 
 
 def _best(possible: list[Estimate], optimize: str) -> Estimate | None:
+    """What is not priced is not free: it is only taken where time decides, or nothing else is left."""
     priced = [row for row in possible if row.usd is not None]
-    pool = priced or possible
+    pool = possible if optimize == "time" else priced or possible
     return min(pool, key=lambda row: (_score(row, optimize, pool), *_tie(row)), default=None)
 
 
@@ -128,7 +135,7 @@ def _why(best: Estimate, possible: list[Estimate], cheapest: Estimate | None, fa
     if len(possible) == 1:
         return f"the only row that fits{limits}"
     if best.usd is None:
-        return f"the fastest that fits{limits}; no row has a price"
+        return f"the fastest that fits{limits}; {'it has no price' if cheapest else 'no row has a price'}"
     if search.optimize == "time":
         return f"the fastest that fits{limits}"
     words = f"the cheapest that fits{limits}" if best is cheapest else f"the best balance of cost and time{limits}"

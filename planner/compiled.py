@@ -79,6 +79,8 @@ def _gpu(row: list[Any]) -> Gpu:
     gpu = dict(zip(Gpu._fields, row, strict=True))
     for name in _GPU_FIGURES:
         gpu[name] = _figure(gpu[name])
+    if gpu["devices"] is not None:
+        gpu["devices"] = tuple(gpu["devices"])
     return Gpu(**gpu)
 
 
@@ -104,7 +106,7 @@ def _rules(row: list[Any]) -> TargetRules:
     rules = dict(zip(TargetRules._fields, row, strict=True))
     for name in ("usd_per_core_hour", "usd_per_gib_hour", "egress_usd_per_gib"):
         rules[name] = _figure(rules[name])
-    for name in ("startup", "bandwidth"):
+    for name in ("startup", "bandwidth", "draw"):
         rules[name] = {term: StartupRange(*value) for term, value in rules[name].items()}
     rules["decode_kappa"] = StartupRange(*rules["decode_kappa"])
     rules["unbounded"] = tuple(rules["unbounded"])

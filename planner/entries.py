@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from planner.fields import Entry, spread
-from planner.records import Base, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
+from planner.records import KINDS, Base, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
 from planner.units import parse_quantity
 
 
@@ -35,6 +35,8 @@ def gpu(file: str, name: str, data: Any, sources: dict[str, Source]) -> Gpu:
         watts=entry.figure("watts", "W", None),
         interconnect=entry.figure("interconnect", "bytes/s", None),
         notes=entry.text("notes", ""),
+        devices=entry.names("devices", None),
+        kind=entry.choice("kind", KINDS, "desktop"),
     )
     entry.done()
     if result.usable_bytes.value > result.memory_bytes.value * 1.08:  # a "24 GB" card may hold 24 GiB
@@ -44,10 +46,11 @@ def gpu(file: str, name: str, data: Any, sources: dict[str, Source]) -> Gpu:
 
 def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Source]) -> TargetRules:
     """The part of data/offers/<target>.yaml that is not offers. Takes its keys out of `data`."""
-    top = Entry(file, target, {key: data.get(key) for key in ("title", "rules", "startup", "bandwidth", "cpu_kappa")}, sources)
+    top = Entry(file, target, {key: data.get(key) for key in ("title", "rules", "startup", "bandwidth", "cpu_kappa", "draw")}, sources)
     rule = Entry(file, "rules", top.take("rules"), sources)
     startup = Entry(file, "startup", top.take("startup"), sources)
     bandwidth = Entry(file, "bandwidth", top.take("bandwidth"), sources)
+    draw = Entry(file, "draw", top.take("draw") or {}, sources)
     unit = rule.figure("billing_unit", "s")
     limits = {name: rule.figure(name, "s", None) for name in ("default_timeout", "max_timeout", "startup_limit")}
     result = TargetRules(
@@ -68,8 +71,10 @@ def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Sourc
         decode_kappa=spread(Entry(file, "cpu_kappa", top.take("cpu_kappa"), sources), None),
         unbounded=rule.names("unbounded", ()),
         notes=rule.text("notes", ""),
+        draw={name: spread(Entry(file, f"draw: {name}", draw.take(name), sources), None) for name in ("gpu", "rest") if draw.data},
     )
     rule.done()
+    draw.done()
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from planner import bill, memory, speed
+from planner import bill, electricity, memory, speed
 from planner.bounds import Bounds, Checkpoints, bound, checkpoints
 from planner.evidence import Calibration
 from planner.plans import Estimate, Memory, Step, Term
@@ -62,6 +62,7 @@ class Estimator:
         key = (
             training.policy.id, training.variant, training.cameras, training.batch_size, training.gradient_accumulation,
             training.num_workers, training.lerobot, training.video_backend, offer.gpu, offer.num_gpus, offer.vcpus, kappa,
+            offer.ram_bytes if self.catalogue.gpus[offer.gpu].unified else None,
         )
         if key not in self._grounds:
             gpu, cost, count = self.gpu(offer), self.cost(training), max(1, offer.num_gpus)
@@ -72,8 +73,11 @@ class Estimator:
         return self._grounds[key]
 
     def gpu(self, offer: Offer) -> Gpu:
-        """The offer's device; a CPU is as large and as fast as the machine it stands in."""
+        """The offer's device; a CPU is as large and as fast as the machine it stands in, shared memory as large."""
         gpu = self.catalogue.gpus[offer.gpu]
+        if gpu.unified and gpu.vendor != "cpu" and offer.ram_bytes is not None:
+            usable = gpu.usable_bytes.value * offer.ram_bytes / gpu.memory_bytes.value
+            return gpu._replace(usable_bytes=gpu.usable_bytes._replace(value=usable))
         if gpu.vendor != "cpu" or offer.ram_bytes is None or offer.vcpus is None:
             return gpu
 
@@ -124,12 +128,15 @@ class Estimator:
         if estimate.fits:
             lacks = self._host_ram(training, offer, gpus) or saves.why_not
             estimate = estimate._replace(fits=lacks is None, why_not=lacks or estimate.why_not)
-        return bill.priced(estimate, rules, max_cost)
+        priced = electricity.priced if rules.draw else bill.priced
+        return priced(estimate, rules, max_cost)
 
     def _checkpoint_room(self, training: Training, offer: Offer) -> float | None:
         """Bytes of disk for checkpoints; None where the disk is not known."""
         if offer.disk_bytes is None:
             return None
+        if not self.catalogue.targets[offer.target].fresh_disk:
+            return offer.disk_bytes
         data = self.dataset_bytes(training)
         return offer.disk_bytes - IMAGE_DISK_BYTES - training.policy.download_bytes - (data.p90 if data else 0.0)
 

@@ -120,8 +120,11 @@ class Entry:
         self.known.append("as_of")
         return source, self.sources[source].as_of
 
-    def names(self, field: str, default: Any = REQUIRED) -> tuple[str, ...]:
+    def names(self, field: str, default: Any = REQUIRED) -> Any:
+        """A tuple of texts."""
         value = self.take(field, default)
+        if value is None and default is None:
+            return None
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
             raise self.fail(field, f"expected a list of texts, got {value!r}")
         return tuple(value)

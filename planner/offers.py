@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from planner import prices
+from planner import devices, owned, prices
 from planner.errors import UsageError
 from planner.records import Offer
 from planner.resolve import nearest
-from planner.units import GB
 from planner.workload import Training
 
 if TYPE_CHECKING:
     from planner.records import Catalogue
-    from planner.request import Search
-
-#: A local machine as it is assumed until it is looked at: a desktop with 8 cores and 32 GB.
-LOCAL_VCPUS, LOCAL_RAM_BYTES = 16.0, 32 * GB
+    from planner.request import Machine, Search
 
 
-def allowed(training: Training, search: Search, catalogue: Catalogue) -> list[Offer]:
+def allowed(training: Training, search: Search, catalogue: Catalogue, machine: Machine) -> list[Offer]:
+    """What can be rented, and what `machine` has. A GPU that is neither is planned as local where it is named."""
     targets = tuple(catalogue.targets)
     for target in search.targets:
         if target not in targets:
@@ -36,14 +33,18 @@ def allowed(training: Training, search: Search, catalogue: Catalogue) -> list[Of
 
     every = prices.priced(catalogue, training)
     every += [offer for name in names if name.spelled for offer in _spelled(name, every)]
-    every += _more(every, {n for n in (num_gpus, *(name.number for name in names)) if n}, catalogue, training)
+    numbers = {n for n in (num_gpus, *(name.number for name in names)) if n}
+    every += _more(every, numbers, catalogue, training)
+    every += owned.offers(machine, catalogue, search.usd_per_kwh, numbers)
     offers = [offer for offer in every if asked(offer)]
     rented = {offer.gpu for offer in catalogue.offers}
+    have = {(offer.gpu, offer.num_gpus) for offer in offers if offer.target == "local"}
     for name in names:
-        if name.gpu and ("local" in search.targets or (name.gpu not in rented and not search.targets)):
-            offers.append(_local(name.gpu, num_gpus or name.number or 1))
+        wanted = (name.gpu, num_gpus or name.number or 1)
+        if name.gpu and wanted not in have and ("local" in search.targets or (name.gpu not in rented and not search.targets)):
+            offers.append(owned.offer(name.gpu, wanted[1], machine, catalogue, search.usd_per_kwh))
     if not offers:
-        raise UsageError("usage", _no_offer(search, training))
+        raise UsageError("usage", _no_offer(search, training, machine, catalogue))
     return offers
 
 
@@ -104,19 +105,18 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
         return _Named(gpus[wanted], None, count)
     if wanted in flavors:
         return _Named(None, flavors[wanted], count)
+    same = [gpu.id for gpu in devices.named(text, catalogue.gpus)]
+    if len(same) == 1:
+        return _Named(same[0], None, count)
+    if same:
+        raise UsageError("gpu", f"--gpu {name}: there are several, with different memory: {' or '.join(same)}")
     raise UsageError("gpu", f"--gpu {name}: {nearest(wanted, sorted(catalogue.gpus))} (`plan gpus` lists them)")
 
 
-def _local(gpu: str, count: int) -> Offer:
-    return Offer(
-        target="local", flavor=gpu, gpu=gpu, num_gpus=count, vcpus=LOCAL_VCPUS * count, ram_bytes=LOCAL_RAM_BYTES * count, disk_bytes=None,
-        usd_per_hour=None, price_source=None, price_as_of=None, price_method="bundled", per_gpu=True,
-    )
-
-
-def _no_offer(search: Search, training: Training) -> str:
-    if "local" in search.targets and not search.gpus:
-        return "--target local: name the card with --gpu, for example --gpu rtx4090; `plan gpus` lists them"
+def _no_offer(search: Search, training: Training, machine: Machine, catalogue: Catalogue) -> str:
+    if "local" in search.targets and not search.gpus and not owned.found(machine, catalogue):
+        why = "; ".join(text for _, text in owned.remarks(machine, catalogue)) or "no GPU was found on this machine"
+        return f"--target local: {why}; name a card with --gpu, for example --gpu rtx4090, or plan for the processor with --gpu cpu"
     said = [f"--target {target}" for target in search.targets] + [f"--gpu {name}" for name in search.gpus]
     said += [f"--num-gpus {search.num_gpus}"] if search.num_gpus else []
     said += [f"a launcher with {training.launcher_gpus} processes"] if training.launcher_gpus and not search.num_gpus else []

@@ -20,9 +20,18 @@ def add(rows: Mapping[str, Mapping[str, Any]], user: Path) -> tuple[str, ...]:
     """Add the entries whose ids are not there; returns these ids.
 
     What stands in the file is kept byte for byte, and the whole file is replaced at once: whoever reads it sees the old
-    or the new one. UsageError, with nothing changed, where it is broken or not written in a way that entries can be added to.
+    or the new one. Who adds at the same time waits. UsageError, with nothing changed, where it is broken or not written in a
+    way that entries can be added to.
     """
+    from filelock import FileLock
+
     path = (user / FILE).resolve()  # a link stays a link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{FILE}.lock")):
+        return _add(rows, path)
+
+
+def _add(rows: Mapping[str, Mapping[str, Any]], path: Path) -> tuple[str, ...]:
     before = yamlfile.read(path) if path.exists() else {"runs": {}}
     runs = _runs(path, before)
     new = {name: dict(row) for name, row in rows.items() if name not in runs}
@@ -70,7 +79,6 @@ def _indent(text: str) -> str:
 
 def _replace(path: Path, text: str, expected: dict[str, Any]) -> None:
     """Write `text` beside `path`, read it back, and move it there if it says what is expected."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{FILE}.", suffix=".new", dir=path.parent)
     beside = Path(name)
     try:

@@ -24,6 +24,13 @@ class Source(NamedTuple):
     kind: str
 
 
+#: kinds of GPU, as `plan gpus` lists them -> their title
+KINDS = {
+    "datacenter": "Data centre", "workstation": "Workstation", "desktop": "Desktop", "laptop": "Laptop",
+    "shared": "Memory shared with the host",
+}  # fmt: skip
+
+
 class Gpu(NamedTuple):
     """A device. FLOP/s are dense, with FP32 accumulation; None is unknown or absent in hardware."""
 
@@ -42,10 +49,17 @@ class Gpu(NamedTuple):
     watts: Figure | None
     interconnect: Figure | None  # bytes/s between two of them in one host, one direction
     notes: str = ""
+    devices: tuple[str, ...] | None = None  # what it calls itself; None: as its id
+    kind: str = "desktop"  # of KINDS
+
+    @property
+    def unified(self) -> bool:
+        """Its memory is the host's."""
+        return self.kind == "shared"
 
 
 class StartupRange(NamedTuple):
-    """Seconds, P10/P50/P90, of one start-up term, with its source."""
+    """P10/P50/P90 with a source: seconds of a start-up term, or what the field that holds it says."""
 
     p10: float
     p50: float
@@ -97,6 +111,7 @@ class TargetRules(NamedTuple):
     decode_kappa: StartupRange  # decode cost of this target's hosts relative to the reference core
     unbounded: tuple[str, ...]  # what the worst case cannot include, in words
     notes: str = ""
+    draw: dict[str, StartupRange] = {}  # where electricity is what it costs: "gpu", a share of the board power; "rest", a share of that
 
 
 class Base(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a user asks for, before anything is filled in: the flags of the command line, or a call in Python.
+"""What a user asks for, before anything is filled in: the flags of the command line, or a call in Python; and where from.
 
 `Workload` and `Search` hold only what was said; None means "not said". planner.resolve turns them into a
 Training, with every assumption listed.
@@ -45,3 +45,24 @@ class Search(NamedTuple):
     live: bool = False  # prices are fetched first
     max_price_age: float | None = None  # days; older prices stop a launch
     deadline_s: float = DEADLINE_S  # for all that is fetched
+    usd_per_kwh: Decimal | None = None  # what electricity costs here; None: it is not priced
+
+
+class Device(NamedTuple):
+    """A GPU of this machine, as it calls itself."""
+
+    name: str
+    memory_bytes: int | None = None  # None: nobody says
+    used_bytes: int = 0  # by other processes, now
+    part: bool = False  # of a card (MIG), which trains alone
+
+
+class Machine(NamedTuple):
+    """The machine that the plan is made on, and that may train too. None is unknown, or not looked at."""
+
+    devices: tuple[Device, ...] = ()
+    vcpus: float | None = None  # hardware threads that this process may use
+    ram_bytes: int | None = None
+    disk_bytes: int | None = None  # free where outputs go
+    driver: str | None = None
+    notes: tuple[str, ...] = ()  # why a GPU that may be here cannot be seen

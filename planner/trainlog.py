@@ -198,6 +198,9 @@ def _trl(text: str) -> Log | None:
     windows = tuple(Window(record["step_time"]) for record in records if _positive(record.get("step_time")))
     windows = windows or _by_progress_bar(text)
     if not windows:
+        if _BAR.search(text) and any("loss" in record for record in records):
+            raise UsageError("log", "is of a Trainer that prints no step_time, and its progress bar covers too little time to read "
+                             "step times from it: train longer")
         return None
     each = _count(text, r"Instantaneous batch size per device = ([\d,]+)")
     every = _count(text, r"Total train batch size [^=\n]*= ([\d,]+)")

@@ -7,6 +7,7 @@ prefixes are different units and are never mixed: GB is 10**9 bytes, GiB is 2**3
 from __future__ import annotations
 
 import re
+from math import hypot
 from typing import NamedTuple
 
 GB = 10**9
@@ -66,3 +67,11 @@ def total(parts: list[Interval]) -> Interval:
     low = sum((part.p50 - part.p10) ** 2 for part in parts) ** 0.5
     high = sum((part.p90 - part.p50) ** 2 for part in parts) ** 0.5
     return Interval(max(p50 - low, sum(part.p10 for part in parts)), p50, p50 + high)
+
+
+def product(one: Interval, other: Interval) -> Interval:
+    """Product of two independent positive quantities: medians multiply, relative distances add as in total()."""
+    p50 = one.p50 * other.p50
+    low = hypot(1 - one.p10 / one.p50, 1 - other.p10 / other.p50)
+    high = hypot(one.p90 / one.p50 - 1, other.p90 / other.p50 - 1)
+    return Interval(max(p50 * (1 - low), one.p10 * other.p10), p50, p50 * (1 + high))

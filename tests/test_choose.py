@@ -57,7 +57,10 @@ def test_card_nobody_rents_is_planned_as_local() -> None:
     assert row_ids(result) == ["local:rtx4080"]
 
 
-@pytest.mark.parametrize("name", ["A100-80GB", "a100-80", "a10g-large", "H100", "h100!", "L40S:2", "rtx-4090", "NVIDIA L4", "A10"])
+@pytest.mark.parametrize("name", [
+    "A100-80GB", "a100-80", "a10g-large", "H100", "h100!", "L40S:2", "rtx-4090", "NVIDIA L4", "A10", "NVIDIA RTX A5000",
+    "NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX 4070 Ti SUPER",
+])  # fmt: skip
 def test_gpu_names_people_use(name: str) -> None:
     assert plan(SMOLVLA, search(gpus=(name,))).estimates
 
@@ -79,8 +82,9 @@ def test_any_number_of_gpus_that_are_sold_singly() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
-    [({"gpus": ("rtx409",)}, "did you mean"), ({"targets": ("aws",)}, "--target aws"), ({"num_gpus": 9}, "nothing is offered"),
-     ({"targets": ("local",)}, "name the card with --gpu"), ({"targets": ("hf",), "gpus": ("h100",)}, "nothing is offered")],
+    [({"gpus": ("rtx409",)}, "did you mean"), ({"gpus": ("RTX 4060 Ti",)}, "rtx4060ti-16"),
+     ({"targets": ("aws",)}, "--target aws"), ({"num_gpus": 9}, "nothing is offered"),
+     ({"targets": ("local",)}, "no GPU was found on this machine"), ({"targets": ("hf",), "gpus": ("h100",)}, "nothing is offered")],
 )
 def test_impossible_searches(fields: dict[str, object], expected: str) -> None:
     with pytest.raises(UsageError, match=expected):

@@ -29,7 +29,7 @@ def records(updates: list[float], rest: str = "data_s:0.010 smp/s:82 mem_gb:3.70
 
 
 class TestLeRobot:
-    """Logs of real trainings on a CPU; lerobot-main.log is in the format of LeRobot's unreleased branch."""
+    """Logs of real trainings on a CPU; lerobot-main.log is written by hand after the unreleased branch."""
 
     def test_a_log_of_044(self) -> None:
         log = trainlog.read(text("lerobot-0.4.4.log"))
@@ -52,6 +52,13 @@ class TestLeRobot:
         assert first.vram_bytes == round(4.31 * GIB)
         assert log.setting("output_dir") == "outputs/train/smolvla"
         assert log.setting("policy", "input_features", "observation.state", "type") == "STATE"
+
+    def test_a_log_of_main_as_it_really_is(self) -> None:
+        log = trainlog.read(text("lerobot-main-cpu.log"))  # commit 7427f3180
+        assert (log.release, log.num_gpus, log.batch_size, log.steps, log.frames, log.params) == ("main", 1, 2, 40, 48, 11_451_010)
+        assert (len(log.windows), log.setting("policy", "chunk_size"), log.setting("accelerator", "mixed_precision")) == (8, 4, "no")
+        last = log.windows[-1]
+        assert (last.update_s, last.data_s, last.vram_bytes) == (0.085, 0.004, None)
 
     def test_an_interrupted_run_has_done_as_many_steps_as_it_wrote_down(self) -> None:
         log = trainlog.read(text("lerobot-0.6.1-interrupted.log"))
@@ -131,6 +138,20 @@ class TestOthers:
         log = trainlog.read(text("trl-sft.log"))  # transformers 5 prints numbers as text
         assert log.system == "trl" and {window.update_s for window in log.windows} == {15 / 20}
 
+    def test_what_trl_1_16_really_prints(self) -> None:
+        """Trainings of a tiny model on a CPU, with transformers 5.23: 12 steps of GRPO, 400 of SFT with a record for every 10."""
+        grpo = trainlog.read(text("trl-1.16-grpo.log"))
+        assert (grpo.system, grpo.whole_step, len(grpo.windows), grpo.wall_clock_s) == ("trl", True, 12, 11.22)
+        assert [window.update_s for window in grpo.windows[-2:]] == [0.186, 0.08418]
+        sft = trainlog.read(text("trl-1.16-sft.log"))
+        assert (sft.system, sft.wall_clock_s) == ("trl", 227)
+        assert 0.1 < min(window.update_s for window in sft.windows) < 227 / 400 < trainlog.steady(sft).step_s
+
+    def test_a_trainer_that_ran_too_short_for_its_clock(self) -> None:
+        short = text("trl-1.16-sft.log").split("{'loss'")[:2]
+        with pytest.raises(UsageError, match="too little time"):
+            trainlog.read("{'loss'".join(short) + " {'train_runtime': '5.316'}")
+
     def test_skyrl_counts_a_step_once_though_two_loggers_say_it(self) -> None:
         log = trainlog.read(text("skyrl.log"))
         assert (log.system, len(log.windows), log.date, trainlog.steady(log).step_s) == ("skyrl", 7, "2026-09-03", 87.64)
@@ -182,7 +203,9 @@ class TestOthers:
         ("NVIDIA GeForce RTX 4090 D", "rtx4090d"), ("NVIDIA GeForce RTX 4070 Ti SUPER", "rtx4070ti-super"),
         ("NVIDIA GeForce RTX 3060 Laptop GPU", "rtx3060-laptop"), ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtx-pro-6000"),
         ("rtx5060ti-16", "rtx5060ti-16"), ("a100-80", "a100-80"),
-        ("NVIDIA H100 PCIe", None), ("NVIDIA GeForce RTX 4080 SUPER", None), ("NVIDIA-SMI 550.54.15", None), ("RTX", None),
+        ("NVIDIA GeForce RTX 4080 SUPER", "rtx4080-super"), ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-ws"),
+        ("NVIDIA H100 PCIe", None), ("NVIDIA GeForce RTX 3090 SUPER", None), ("NVIDIA GeForce RTX 5060 Ti", None),
+        ("NVIDIA-SMI 550.54.15", None), ("RTX", None),
     ],
 )  # fmt: skip
 def test_a_card_is_only_taken_for_itself(name: str, gpu: str | None) -> None:

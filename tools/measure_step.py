@@ -28,37 +28,29 @@ import sys
 import textwrap
 from pathlib import Path
 
-#: id in data/gpus.yaml: GiB on the box, which tells cards of one name apart (0: memory shared with the host), and what the
-#: device calls itself without vendor and blanks, where that is not its id.
-GPUS = {
-    "t4": (16,), "l4": (24,), "a10": (24,), "a10g": (24,), "l20": (48,), "l40": (48,), "l40s": (48,), "a40": (48,), "h20": (96,),
-    "h200": (141,), "b200": (180,), "gb200": (186,), "mi300x": (192,), "a6000": (48, "rtxa6000"), "quadro-rtx4000": (8, "quadrortx4000"),
-    "a100-40": (40, "a100-sxm4-40gb", "a100-pcie-40gb"), "a100-80": (80, "a100-sxm4-80gb", "a10080gbpcie"), "h100": (80, "h10080gbhbm3"),
-    "a100-mig-20": (20, "a100-sxm4-40gbmig3g.20gb"), "rtx-pro-6000": (96, "rtxpro6000blackwellserveredition"), "rtx2070": (8,),
-    "rtx3060": (12,), "rtx3060-laptop": (6, "rtx3060laptopgpu"), "rtx3070": (8,), "rtx3080": (10,), "rtx3090": (24,),
-    "rtx3090ti": (24,), "rtx4060": (8,), "rtx4060-laptop": (8, "rtx4060laptopgpu"), "rtx4070": (12,), "rtx4080": (16,),
-    "rtx4070ti-super": (16, "rtx4070tisuper"), "rtx4090": (24,), "rtx4090-48": (48, "rtx4090"), "rtx4090d": (24,),
-    "rtx5060ti-16": (16, "rtx5060ti"), "rtx5070": (12,), "rtx5080": (16,), "rtx5080-laptop": (16, "rtx5080laptopgpu"),
-    "rtx5090": (32,), "gb10": (0,), "m1-max": (0, "m1max"), "m2-max": (0, "m2max"), "m3-max": (0, "m3max"), "m4-max": (0, "m4max"),
-    "cpu": (0,),
-}  # fmt: skip
+ROOT = Path(__file__).parents[1]  # the repository: its catalogue names devices
 
 
-def gpu_id(name: str, gib: float) -> str | None:
-    """The catalogue's id of a device by its own name and memory, None where the table has no such device."""
-    word = "".join(word for word in name.lower().split() if word not in ("nvidia", "geforce", "tesla", "amd", "instinct", "apple"))
-    return next((gpu for gpu, (box, *names) in GPUS.items()
-                 if word in (names or [gpu]) and (not box or 0.85 * box < gib < 1.05 * box)), None)  # fmt: skip
+def gpu_id(name: str, memory_bytes: float | None) -> str | None:
+    """The catalogue's id of a device by its own name and memory, None where the catalogue has no such device."""
+    sys.path.insert(0, str(ROOT))
+    from planner import compiled, devices  # pure rooms: no package of planner's is needed here
+
+    catalogue = compiled.read(ROOT / "data")
+    if catalogue is None:
+        say("data/catalogue.json is not current: run python -m planner.catalogue where plan is installed, or name the device with --gpu")
+        return None
+    return devices.gpu_id(name, memory_bytes, catalogue.gpus)
 
 
-def device_name(device: str) -> tuple[str, float]:
-    """(what the device calls itself, GiB of its memory or 0)."""
+def device_name(device: str) -> tuple[str, float | None]:
+    """(what the device calls itself, bytes of its memory where it has its own)."""
     import torch
 
     if device == "cuda":
         card = torch.cuda.get_device_properties(0)
-        return card.name, card.total_memory / 2**30
-    return ("cpu" if device == "cpu" else subprocess.getoutput("sysctl -n machdep.cpu.brand_string")), 0.0
+        return card.name, card.total_memory
+    return ("cpu" if device == "cpu" else subprocess.getoutput("sysctl -n machdep.cpu.brand_string")), None
 
 
 def measured(args: argparse.Namespace, policy: str, variant: str, cameras: tuple[int, ...]):
@@ -124,7 +116,7 @@ def options() -> argparse.Namespace:
     add("--warmup", type=int, default=5, help="steps before them (default: 5)")
     add("--config", nargs="+", action="extend", default=[], metavar="policy.FIELD=VALUE", help="trainer flags; not scored")
     add("--device", choices=("cuda", "mps", "cpu"), help="default: the first there is")
-    add("--gpu", help="the device's id in data/gpus.yaml, where its name is not in this tool's table")
+    add("--gpu", help="the device's id in data/gpus.yaml, where that does not know its name")
     add("--output", type=Path, help="a new file (default: stdout)")
     add("--list", action="store_true", help="policies and variants of this release")
     add("--dry-run", action="store_true", help="say what would be measured")
@@ -150,13 +142,13 @@ def main() -> int:
 
     args.release = importlib.metadata.version("lerobot")
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    args.name, gib = device_name(args.device)
-    args.gpu = args.gpu or gpu_id(args.name, gib)
+    args.name, memory_bytes = device_name(args.device)
+    args.gpu = args.gpu or gpu_id(args.name, memory_bytes)
     if not args.release.startswith(("0.4.", "0.6.")):
         say(f"LeRobot {args.release}: this tool knows the training step of 0.4 and 0.6")
         return 2
     if not args.gpu and not args.dry_run:
-        say(f"{args.name}: not in this tool's table; name its id in data/gpus.yaml with --gpu")
+        say(f"{args.name}: not in data/gpus.yaml; add it there, or name the id of its like with --gpu")
         return 2
     found = 0
     with contextlib.redirect_stdout(sys.stderr):  # LeRobot prints

@@ -74,13 +74,15 @@ WORKLOAD: Group = dict([
 ])  # fmt: skip
 
 SEARCH: Group = dict([
-    _option(_S, "targets", "--target", "PLACE", values.text("--target"), "hf, modal or local; repeatable [all].",
-            many=True, names=complete.targets),
+    _option(_S, "targets", "--target", "PLACE", values.text("--target"),
+            "hf, modal or local; repeatable [hf, modal, and the GPUs found here].", many=True, names=complete.targets),
     _option(_S, "gpus", "--gpu", "NAME", values.text("--gpu"),
             "Only this GPU; repeatable. Also names a card that nobody rents. `plan gpus` lists them.",
             many=True, names=complete.gpus),
     _option(_S, "num_gpus", "--num-gpus", "N", values.count("--num-gpus", 1024), "Only machines with this many GPUs."),
     _option(_S, "max_cost", "--max-cost", "USD", values.dollars("--max-cost", 10**9), "Budget for the whole run."),
+    _option(_S, "usd_per_kwh", "--electricity", "USD", values.dollars("--electricity", 100),
+            "Price of a kWh, for what runs on this machine [not priced]."),
     _option(_S, "max_hours", "--max-hours", "H", values.number("--max-hours", 100_000, "hours"), "Deadline for the whole run."),
     _option(_S, "optimize", "--optimize", "AIM", values.choice("--optimize", ("cost", "time", "balanced")),
             "What to recommend by: cost, time or balanced [cost]."),

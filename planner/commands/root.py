@@ -17,6 +17,7 @@ from planner.errors import UsageError
 
 if TYPE_CHECKING:
     from planner.plans import Plan
+    from planner.request import Machine
 
 
 _OTHER = "Other"
@@ -155,7 +156,7 @@ def _emit(request: Request) -> int:
     search = emission.search_for(request)
     from planner import api
 
-    plan = api.plan(request.workload, search)
+    plan = api.plan(request.workload, search, _machine(request))
     if plan.recommended is None:
         _complain(plan)
         return plan.exit_code
@@ -166,6 +167,15 @@ def _emit(request: Request) -> int:
             terminal.note(f"{kind}: {line}")
     terminal.write_command(emitted.text)
     return 0
+
+
+def _machine(request: Request) -> Machine | None:
+    """This machine with the disk that the outputs go to, where that was said."""
+    if request.emit != "local" or not request.output:
+        return None
+    from planner import machine
+
+    return machine.look(request.output)
 
 
 def _complain(plan: Plan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from planner.records import Catalogue, Figure, Gpu, Offer, Policy
+from planner.records import KINDS, Catalogue, Figure, Gpu, Offer, Policy
 from planner.show import document, lines, text
 from planner.show.lines import Column, Line
 from planner.units import GB, GIB
@@ -35,7 +35,7 @@ _GPU_COLUMNS = (
     Column("bf16", "bf16", right=True),
     Column("compute", "CC", right=True),
 )
-_GPU_DROPS = ("tf32", "fp16", "compute", "box", "fp32", "bandwidth")
+_GPU_DROPS = ("tf32", "fp16", "compute", "box", "fp32", "bandwidth", "bf16")
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 
 
@@ -78,20 +78,22 @@ def _params(value: float) -> str:
 
 
 def gpus(catalogue: Catalogue, *, width: int, colour: bool, plain: bool, ascii_only: bool = False) -> str:
-    """The GPUs: first what can be rented, with the price of one GPU per hour at each target, then the rest."""
-    offers = _by_gpu(catalogue)
+    """The GPUs: first what can be rented, with the price of one GPU per hour at each target, then the rest by kind."""
+    offers = {gpu: own for gpu, own in _by_gpu(catalogue).items() if gpu in catalogue.gpus}
     targets = [target for target in catalogue.targets if any(target in one for one in offers.values())]
     rows = {gpu.id: _gpu_row(gpu, offers.get(gpu.id, {}), catalogue) for gpu in catalogue.gpus.values()}
     wanted = (*_GPU_COLUMNS, *(Column(target, f"{target} $/h", right=True) for target in targets))
     columns, sizes = _fit(wanted, _GPU_DROPS, list(rows.values()), width)
     out: list[Line] = [[(lines.title_text(columns, sizes), "dim")]]
-    for title, rented in (("Rented", True), ("Nobody rents it here: planned as local", False)):
-        members = [gpu for gpu in rows if (gpu in offers) == rented]
+    sections = {"Rented": [gpu for gpu in rows if gpu in offers]}
+    for kind, title in KINDS.items():
+        sections[title] = [gpu.id for gpu in catalogue.gpus.values() if gpu.kind == kind and gpu.id not in offers]
+    for title, members in sections.items():
         if members:
             out += [[(f" {title}", "bold")]]
             out += [[(lines.row_text(columns, sizes, rows[member]), "")] for member in members]
     shown = {column.key for column in columns}
-    notes = ["usable: what CUDA can use, in GB of 10⁹ bytes."]
+    notes = ["What nobody rents is planned as local.", "usable: what CUDA can use, in GB of 10⁹ bytes."]
     notes += ["GB/s: to the device's own memory."] * ("bandwidth" in shown)
     rates = " ".join(name for name in _PRECISIONS if name in shown)
     notes += [f"{rates}: dense TFLOP/s with FP32 accumulation; {ABSENT} is absent or unknown."]
@@ -198,6 +200,7 @@ def gpus_document(catalogue: Catalogue) -> dict[str, Any]:
                 "name": gpu.name,
                 "vendor": gpu.vendor,
                 "arch": gpu.arch,
+                "kind": gpu.kind,
                 "compute_capability": gpu.compute_capability,
                 "memory_gb": _figure(gpu.memory_bytes, GB),
                 "usable_gb": _figure(gpu.usable_bytes, GB),

@@ -120,7 +120,8 @@ def _choose_rows(plan: Plan, show_all: bool) -> list[Estimate]:
     bad = [estimate for estimate in ranked if estimate.why_not is not None]
     if show_all:
         return good + bad
-    keep = {estimate.id for estimate in good if estimate.pareto} | {chosen, plan.cheapest, plan.fastest}
+    own = {estimate.id for estimate in good if estimate.offer.target == "local"}  # never hidden, whatever it costs
+    keep = {estimate.id for estimate in good if estimate.pareto} | own | {chosen, plan.cheapest, plan.fastest}
     room = FITTING_ROWS - sum(estimate.id in keep for estimate in good)
     shown = []
     for estimate in good:
@@ -284,7 +285,10 @@ def _legend(rows: Iterable[Estimate]) -> list[str]:
 
 
 def _prices(plan: Plan) -> list[str]:
-    return [f"{_TARGETS.get(price.target, price.target)} {price.method} {price.as_of}" for price in plan.prices]
+    return [
+        f"{_TARGETS.get(price.target, price.target)} {f'{price.method} {price.as_of}' if price.as_of else f'as {price.source} says'}"
+        for price in plan.prices
+    ]
 
 
 def _unbounded(plan: Plan, rows: Iterable[Estimate]) -> list[str]:

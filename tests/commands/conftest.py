@@ -20,7 +20,7 @@ def plan(tmp_path: Path) -> Callable[..., Result]:
     assert program.exists(), "install the package first: pip install -e '.[test]'"
 
     def run(*arguments: str, cwd: Path = tmp_path, **environment: str) -> Result:
-        clean = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        clean = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}
         clean |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
         return subprocess.run(
             [str(program), *arguments],

@@ -91,7 +91,7 @@ class TestKept:
         assert done.returncode == 0, done.stderr
         assert evidence.read_text(encoding="utf-8").startswith(mine)
         assert [name[:14] for name in read(evidence)] == ["own-old", "own-2026-10-02", "own-2026-09-03"]
-        assert [path.name for path in evidence.parent.iterdir()] == ["evidence.yaml"]
+        assert {path.name for path in evidence.parent.iterdir()} == {"evidence.yaml", ".evidence.yaml.lock"}
         assert plan(*SAME).returncode == 0
 
     def test_dry_run_keeps_nothing(self, plan: Run, one_gpu: str, evidence: Path) -> None:
@@ -241,7 +241,20 @@ class TestFile:
             assert ownruns.add({"own-1": self.ROW}, tmp_path) == ("own-1",)
             assert path.read_bytes().startswith((before or "").encode()) and read(path)["own-1"] == self.ROW
             assert ownruns.add({"own-1": self.ROW}, tmp_path) == ()
-        assert [one.name for one in tmp_path.iterdir()] == [ownruns.FILE]
+        assert {one.name for one in tmp_path.iterdir()} == {ownruns.FILE, f".{ownruns.FILE}.lock"}
+
+    def test_many_that_add_at_once_lose_nothing(self, tmp_path: Path) -> None:
+        code = "import sys, json, pathlib; from planner import ownruns; row = json.loads(sys.argv[2]); sys.stdin.read()\n" \
+            "for number in range(5): ownruns.add({f'own-{sys.argv[3]}-{number}': row}, pathlib.Path(sys.argv[1]))"
+        started = [
+            subprocess.Popen([sys.executable, "-c", code, str(tmp_path), json.dumps(self.ROW), str(one)], stdin=subprocess.PIPE)
+            for one in range(8)
+        ]
+        for process in started:  # all are loaded and wait for the end of their stdin
+            assert process.stdin
+            process.stdin.close()
+        assert [process.wait() for process in started] == [0] * 8
+        assert set(read(tmp_path / ownruns.FILE)) == {f"own-{one}-{number}" for one in range(8) for number in range(5)}
 
     def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
         real = tmp_path / "dotfiles" / "evidence.yaml"

@@ -288,3 +288,13 @@ def write_dataset(folder: Path, version: str = "v3.0") -> None:
     }  # fmt: skip
     (folder / "meta").mkdir(parents=True)
     (folder / "meta" / "info.json").write_text(json.dumps(info))
+
+
+def test_gpus_can_be_narrowed_down_by_parts_of_their_names(plan: Run) -> None:
+    shown = plan("gpus", "Jetson", "--json")
+    gpus = {gpu["id"]: gpu for gpu in json.loads(shown.stdout)["gpus"]}
+    assert "jetson-orin-nano-8" in gpus and all("Jetson" in gpu["name"] and gpu["kind"] == "shared" for gpu in gpus.values())
+    both = plan("gpus", "rtx40", "a5000").stdout
+    assert " rtx4070-super " in both and " a5000-laptop " in both and " rtx3090 " not in both
+    missing = plan("gpus", "rtx6090")
+    assert missing.returncode == 2 and "no GPU with rtx6090" in missing.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner import catalogue as catalogues
-from planner.records import Catalogue
+from planner.records import KINDS, Catalogue
 from planner.show import browse
 from planner.show.text import cells
 
@@ -48,7 +48,17 @@ def test_gpus_show_the_price_of_one_gpu_and_the_date(catalogue: Catalogue) -> No
     shown = browse.gpus(catalogue._replace(offers=(*offers, dearer)), width=160, colour=False, plain=True)
     assert row(shown, "l4").split()[-1] == "1.00–3.00"
     assert "hf 2031-02-03" in " ".join(shown.split())
-    assert shown.index("Nobody rents it here") < shown.index("\n   h100 ")
+    assert shown.index("\n   l4 ") < shown.index(" Data centre") < shown.index("\n   h100 ") < shown.index(" Workstation")
+
+
+def test_every_kind_has_its_section(catalogue: Catalogue) -> None:
+    shown = browse.gpus(catalogue, width=120, colour=False, plain=True)
+    titles = [line.strip() for line in shown.splitlines() if line.strip() in ("Rented", *KINDS.values())]
+    assert titles == ["Rented", *KINDS.values()]
+    for gpu, title in (("h20", "Data centre"), ("a5000", "Workstation"), ("rtx4080", "Desktop"), ("rtx4080-laptop", "Laptop"),
+                       ("jetson-agx-orin-64", "Memory shared with the host")):  # fmt: skip
+        above = shown[: shown.index(f"\n   {gpu} ")].splitlines()
+        assert next(line.strip() for line in reversed(above) if line.strip() in titles) == title
 
 
 def test_a_price_that_nobody_knows_is_unknown(catalogue: Catalogue) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from planner import machine
 from planner.commands import main
+from planner.request import Device, Machine
+from planner.units import GB, GIB
 from tests.show.golden import check
 from tests.show.test_explain import TOTALS, sums
 
@@ -42,6 +45,27 @@ CASES = {
     "policies": (0, ("policies",)),
     "gpus": (0, ("gpus",)),
 }
+
+
+CARD = Device("NVIDIA GeForce RTX 3090", 24 * GIB)
+DESK = Machine((CARD, CARD._replace(used_bytes=9 * GIB), Device("NVIDIA GeForce RTX 9090", 96 * GIB)), 24.0, 64 * GB, 500 * GB, "550.54.15")
+HERE = {
+    "here": ("--policy", "act", "--episodes", "50", "--electricity", "0.30"),
+    "here-unpriced": ("--policy", "act", "--episodes", "50", "--target", "local"),
+    "here-explain": ("explain", "local:rtx3090:2", "--policy", "act", "--episodes", "50", "--electricity", "0.30"),
+}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("name", HERE)
+def test_golden_of_a_machine_with_gpus(plan: Plan, name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "look", lambda *_: DESK)
+    code, shown = plan(*HERE[name], columns=columns)
+    assert code == 0
+    check(f"real-{name}-{columns}.txt", shown)
+    _, document = plan(*HERE["here"], "--json")
+    schema = json.loads((files("planner") / "schema" / "plan-1.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(json.loads(document))
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -93,9 +93,13 @@ def test_rows_are_limited_and_the_rest_is_counted() -> None:
 
 
 def test_pareto_rows_are_shown_however_far_down_they_rank() -> None:
-    last = factory.ROWS[15]
-    plan = factory.PLAN._replace(estimates=(*factory.ROWS[:15], last._replace(pareto=True), *factory.ROWS[16:]))
-    assert "rtx3090 " not in show(factory.PLAN) and "rtx3090 " in show(plan)
+    hidden = next(row for row in factory.ROWS if row.id == "modal:H200")
+    plan = factory.PLAN._replace(estimates=tuple(row._replace(pareto=row.pareto or row is hidden) for row in factory.ROWS))
+    assert "modal  H200 " not in show(factory.PLAN) and "modal  H200 " in show(plan)
+
+
+def test_a_card_of_ones_own_is_shown_however_far_down_it_ranks() -> None:
+    assert factory.ROWS[15].offer.target == "local" and " rtx3090 " in show(factory.PLAN)
 
 
 def test_the_recommended_row_comes_first() -> None:
