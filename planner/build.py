@@ -132,7 +132,7 @@ def _profiles(path: Path) -> tuple[Profile, ...]:
                     policy=row["policy"], dtype=row["dtype"],
                     gradient_checkpointing=row["gradient_checkpointing"].lower() == "true",
                     trained=row["trained"], lora_rank=int(row["lora_rank"]), autocast=row["autocast"].lower() == "true",
-                    cameras=int(row["cameras"]), width=int(row["width"]), height=int(row["height"]),
+                    cameras=int(row["cameras"]), width=int(row["width"]), height=int(row["height"]), chunk=int(row["chunk"]),
                     params=int(float(row["params"])), grad_params=int(float(row["grad_params"])),
                     flops_per_sample=float(row["flops_per_sample"]), weight_bytes=int(row["weight_bytes"]),
                     activation_bytes=int(row["activation_bytes"]), floor_bytes=int(row["floor_bytes"]),
@@ -155,8 +155,12 @@ def _check(catalogue: Catalogue, data: Path) -> None:
         known("policies.yaml", policy.id, "group", policy.group, catalogue.groups)
         if policy.analogy:
             known("policies.yaml", policy.id, "analogy: sibling", str(policy.analogy["sibling"]), catalogue.policies)
-        elif not any(profile.policy == policy.id for profile in catalogue.profiles):
+        own = [profile.chunk for profile in catalogue.profiles if profile.policy == policy.id]
+        if not own and not policy.analogy:
             raise UsageError("catalogue", f"{data / 'policies.yaml'}: {policy.id}: analogy: is missing, and no profile exists")
+        if own and policy.chunk not in own:
+            raise UsageError("catalogue", f"{data / 'policies.yaml'}: {policy.id}: chunk: no profile has {policy.chunk}; "
+                             f"profiled are {', '.join(map(str, sorted(set(own))))}")
     for profile in catalogue.profiles:
         known("profiles.csv", profile.policy, "policy", profile.policy, catalogue.policies)
     if not catalogue.gpus or not catalogue.policies:

@@ -250,6 +250,8 @@ def _variant(log: Log, training: Training) -> dict[str, Any]:
         # with 0.4.4 mixed precision is accelerate's, and the log does not say it
         "autocast": None if log.release == "0.4.4" else variant.autocast,
     }
+    if variant.chunk:
+        found["chunk"] = variant.chunk
     if log.setting("use_policy_training_preset") is False and isinstance(log.setting("optimizer", "type"), str):
         found["optimizer"] = log.setting("optimizer", "type")
     return {name: value for name, value in found.items() if value is not None}

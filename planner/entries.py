@@ -201,6 +201,7 @@ def run(file: str, name: str, data: Any) -> Run:
         lora_rank=variant.number("lora_rank", None, whole=True),
         compiled=variant.flag("compiled", None),
         autocast=autocast,
+        chunk=variant.number("chunk", None, whole=True, least=1),
         optimizer=optimizer,
         gpu=entry.text("gpu", None),
         num_gpus=entry.number("num_gpus", None, whole=True),

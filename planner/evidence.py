@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from planner.profiles import cost_of
 from planner.records import Catalogue, Gpu, Policy, Run
+from planner.variants import usual_chunk
 from planner.work import together, work
-from planner.workload import DEFAULT_NUM_WORKERS, Camera, Training, Variant
+from planner.workload import DEFAULT_NUM_WORKERS, RELEASES, Camera, Training, Variant
 
 #: Launch overhead of one step in seconds before calibration: many small kernels cost their launch, not their work.
 LAUNCH_S = {"cnn": 0.03, "diffusion": 0.05, "vla-small": 0.10, "vla-large": 0.15}
@@ -77,8 +78,16 @@ def matches(run: Run, training: Training) -> bool:
         and (run.dtype or variant.dtype) == variant.dtype
         and bool(run.gradient_checkpointing) == variant.gradient_checkpointing
         and bool(run.compiled) == variant.compiled
+        and _same_chunk(run, training)
         and run.optimizer is None
     )
+
+
+def _same_chunk(run: Run, training: Training) -> bool:
+    """The run's samples had about as many actions: within a factor of two, as same_images(). Who says nothing took the usual."""
+    here = training.variant.chunk or training.policy.chunk
+    seen = run.chunk or usual_chunk(training.policy, training.lerobot)
+    return here <= 2 * seen and seen <= 2 * here
 
 
 def _launch_names(policy: Policy, gpu: Gpu) -> tuple[str, str]:
@@ -123,15 +132,17 @@ def scored(catalogue: Catalogue) -> list[Run]:
 
 def workload_of(run: Run, catalogue: Catalogue) -> Training:
     """The workload that a run was. Resolution and codec default to 640×480 AV1."""
-    policy = catalogue.policies[run.policy]
+    policy, release = catalogue.policies[run.policy], run.lerobot or RELEASES[0]
+    chunk = run.chunk or usual_chunk(policy, release)
     variant = Variant(
         dtype=run.dtype or policy.dtype, gradient_checkpointing=bool(run.gradient_checkpointing),
         trained=run.trained or policy.trained, lora_rank=run.lora_rank or 0, autocast=bool(run.autocast), compiled=bool(run.compiled),
+        chunk=chunk if chunk != policy.chunk else 0,
     )
     camera = Camera(run.width or 640, run.height or 480)
     return Training(
         policy=policy, variant=variant, cameras=(camera,) * (run.cameras or 0), batch_size=run.batch_size or 1,
-        num_workers=DEFAULT_NUM_WORKERS, lerobot=run.lerobot or "0.6.1", given_steps=run.steps or 1,
+        num_workers=DEFAULT_NUM_WORKERS, lerobot=release, given_steps=run.steps or 1,
     )
 
 

@@ -180,8 +180,8 @@ def can_read_parquet() -> bool:
 
 def lengths_of_parquet(files: Iterable[Any], where: str) -> tuple[int, ...]:
     """Frames of each episode, from the files below a v3 `meta/episodes`: paths, or binary streams. Needs pyarrow."""
-    import pyarrow  # type: ignore[import-not-found, unused-ignore]
-    from pyarrow import parquet  # type: ignore[import-not-found, unused-ignore]
+    import pyarrow
+    from pyarrow import parquet
 
     rows: list[tuple[Any, Any]] = []
     try:

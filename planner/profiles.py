@@ -8,10 +8,11 @@ makes in a sibling policy, and says so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import NamedTuple
 
 from planner.records import Catalogue, Policy, Profile
-from planner.workload import Camera, Variant
+from planner.workload import DEFAULT_LORA_RANK, Camera, Variant
 
 #: share of the per-sample cost that images make up where only one camera set was profiled. From the policies
 #: profiled with several: act 0.98, smolvla 0.75, pi05 0.76, diffusion 0.95 of the slope belongs to the images.
@@ -61,9 +62,20 @@ def cost_of(catalogue: Catalogue, policy: Policy, variant: Variant, cameras: tup
 
 
 def _eager(catalogue: Catalogue, policy: Policy, variant: Variant, cameras: tuple[Camera, ...]) -> Cost:
+    cost = _usual(catalogue, policy, variant, cameras)
+    for field, usual, wanted in (("chunk", policy.chunk, variant.chunk or policy.chunk),
+                                 ("lora_rank", DEFAULT_LORA_RANK, variant.lora_rank or DEFAULT_LORA_RANK)):
+        if wanted != usual and cost.basis != _ANALOGY:
+            cost = _with(catalogue, policy, variant, cost, field, usual, wanted)
+    return cost
+
+
+def _usual(catalogue: Catalogue, policy: Policy, variant: Variant, cameras: tuple[Camera, ...]) -> Cost:
+    """The cost with the policy's usual chunk, and LoRA of the usual rank."""
     if policy.analogy is not None and not any(profile.policy == policy.id for profile in catalogue.profiles):
         return _by_analogy(catalogue, policy, variant, cameras)
-    own = [profile for profile in catalogue.profiles if profile.policy == policy.id]
+    own = [profile for profile in catalogue.profiles if profile.policy == policy.id and profile.chunk == policy.chunk
+           and profile.lora_rank in (0, DEFAULT_LORA_RANK)]
     wanted = _key(variant)
     have = min((_key_of(profile) for profile in own), key=lambda key: _distance(key, wanted))
     cost = _at_cameras(policy, own, have, cameras)
@@ -168,6 +180,7 @@ def _by_analogy(catalogue: Catalogue, policy: Policy, variant: Variant, cameras:
             gradient_checkpointing=variant.gradient_checkpointing or like.gradient_checkpointing,
             trained=variant.trained if variant.trained != default.trained else like.trained,
             lora_rank=variant.lora_rank or like.lora_rank,
+            chunk=max(1, sibling.chunk + variant.chunk - policy.chunk) if variant.chunk else 0,  # as many more, or fewer
         )
     cost = _eager(catalogue, sibling, like, cameras)
     return cost._replace(
@@ -175,6 +188,53 @@ def _by_analogy(catalogue: Catalogue, policy: Policy, variant: Variant, cameras:
         weight_bytes=cost.weight_bytes * memory, flops=cost.flops * work, activation_bytes=cost.activation_bytes * memory,
         params=int(policy.sizes["params"].value) if "params" in policy.sizes else int(cost.params * memory),
         basis=_ANALOGY, source=f"analogy to {sibling.id}, memory × {memory:g}, work × {work:g}: {analogy['why']}",
+    )
+
+
+# ------------------------------------------------------------------------------------------ chunk length, LoRA rank
+
+_LEAST_SHARE = 0.1  # of the usual cost: what a short chunk leaves at the least
+def _with(catalogue: Catalogue, policy: Policy, variant: Variant, cost: Cost, field: str, usual: int, wanted: int) -> Cost:
+    """`cost`, which is that of the `usual` setting, with `wanted` in its place; `field` names the setting in the profiles.
+
+    Rows that differ in this setting alone say by which share of the usual row the cost changes, piecewise linear. What an
+    action costs hardly depends on the images, so it is a share of the cost at these rows' cameras, not at the user's: ACT with
+    200 actions for 100 needs 43 MB a sample more with two cameras of 640×480, 46 with four, 38 with one of 96×96. A larger
+    setting never costs less.
+    """
+    others = [p for p in catalogue.profiles if p.policy == policy.id and getattr(p, field) not in (usual, 0)]
+    label = f"{field.replace('_', ' ')} {wanted}"
+    near = cost._replace(basis=_NEAR, source=f"{cost.source}; {label} was not profiled and costs what {usual} does")
+    if field == "lora_rank":
+        others = [p for p in others if p.trained == "lora"]
+    if not others:
+        return near
+    first = min(others, key=lambda p: _distance(_key_of(p), _key(variant)))
+    place = (first.cameras, first.width, first.height)
+    line = sorted((p for p in catalogue.profiles if p.policy == policy.id and _key_of(p) == _key_of(first)
+                   and (p.cameras, p.width, p.height) == place), key=lambda p: int(getattr(p, field)))
+    settings = [int(getattr(p, field)) for p in line]
+    if usual not in settings:
+        return near
+    there = _usual(catalogue, policy, variant, (Camera(first.width, first.height),) * first.cameras)
+
+    def changed(read: Callable[[Profile], float], mine: float, reference: float) -> float:
+        rising = accumulate((read(p) for p in line), max)
+        points = [(float(setting), value) for setting, value in zip(settings, rising, strict=True)]
+        share = _along(points, wanted) / _along(points, usual) - 1
+        return max(_LEAST_SHARE * mine, mine + share * reference)
+
+    exact = wanted in settings and _key_of(first) == _key(variant)
+    return Cost(
+        floor_bytes=changed(lambda p: p.floor_bytes, cost.floor_bytes, there.floor_bytes),
+        a_bytes=changed(lambda p: p.a_bytes, cost.a_bytes, there.a_bytes),
+        b_bytes=changed(lambda p: p.b_bytes, cost.b_bytes, there.b_bytes),
+        weight_bytes=changed(lambda p: p.weight_bytes, cost.weight_bytes, there.weight_bytes),
+        flops=changed(lambda p: p.flops_per_sample, cost.flops, there.flops),
+        activation_bytes=changed(lambda p: p.activation_bytes, cost.activation_bytes, there.activation_bytes),
+        params=round(changed(lambda p: p.params, cost.params, there.params)),
+        basis=cost.basis if exact else _NEAR,
+        source=f"{cost.source}; {label}" + ("" if exact else f" by those profiled: {', '.join(map(str, settings))}"),
     )
 
 

@@ -74,6 +74,7 @@ def _run(row: dict[str, str], catalogue: Catalogue) -> Run:
         id=row["id"], system=row["system"].strip().lower(), policy=policy.id if policy else name,
         dtype=_dtype(detail), gradient_checkpointing=_checkpointing(detail), trained=None if policy is None else _trained(policy, detail),
         lora_rank=_rank(detail), compiled=_compiled(detail), autocast=True if re.search(r"\bamp\b|autocast", detail) else None,
+        chunk=_chunk(detail),
         optimizer=_optimizer(detail), gpu=_GPUS.get(gpu, gpu) or None, num_gpus=gpus, batch_size=batch or None,
         cameras=cameras, width=width, height=height, steps=whole("steps"), wall_clock_s=number("wall_clock_s"), update_s=update,
         data_s=number("data_s"), whole_step=whole_step,
@@ -121,6 +122,11 @@ def _compiled(text: str) -> bool | None:
 def _rank(text: str) -> int | None:
     match = _RANK.search(text)
     return int(match[1]) if match and "lora" in text else None
+
+
+def _chunk(text: str) -> int | None:
+    match = re.search(r"\b(?:chunk|horizon)(?:[_ ]size)?[ =]([1-9][0-9]{0,3})\b", text)
+    return int(match[1]) if match else None
 
 
 def _optimizer(text: str) -> str | None:

@@ -136,7 +136,7 @@ class Policy(NamedTuple):
     dtype: str  # what an unstated dtype means
     trained: str  # what an unstated choice trains: all, expert, vlm ...
     observation_steps: int
-    chunk: int
+    chunk: int  # actions of a sample, by default
     image_cost: str  # "pixels": cost grows with resolution; "resized": only the number of cameras counts
     max_cameras: int | None
     launch_family: str  # key of the calibration's launch overhead
@@ -173,6 +173,7 @@ class Profile(NamedTuple):
     cameras: int
     width: int
     height: int
+    chunk: int
     params: int
     grad_params: int  # parameters that receive gradients
     flops_per_sample: float  # forward and backward, recomputation included
@@ -197,6 +198,7 @@ class Run(NamedTuple):
     lora_rank: int | None
     compiled: bool | None
     autocast: bool | None
+    chunk: int | None  # None: nobody said, taken as the policy's own
     optimizer: str | None  # where it is not the policy's own preset
     gpu: str | None
     num_gpus: int | None

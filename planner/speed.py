@@ -95,7 +95,7 @@ def sample_ms(training: Training, vcpus: float) -> float:
     """Milliseconds on the reference core for one sample: query the row, decode every camera, hand it over."""
     frames = training.policy.observation_steps
     old = training.lerobot == "0.4.4"
-    cost = _ROW_MS if training.policy.chunk > 16 else _ROW_MS_SHORT
+    cost = _ROW_MS if (training.variant.chunk or training.policy.chunk) > 16 else _ROW_MS_SHORT
     for camera in training.cameras:
         cost += _decode_ms(camera, training.video_backend, frames, old, vcpus)
         cost += _TRANSPORT_MS_PER_MB * frames * 3 * camera.megapixels * (4 if old else 1)

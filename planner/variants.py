@@ -43,7 +43,40 @@ def variant_of(policy: Policy, release: str, tail: Pasted) -> Variant:
         lora_rank=lora,
         autocast=_autocast(policy, release, known, bulk, tail),
         compiled=setting(("compile_model",))[1] is True,
+        chunk=_chunk(policy, release, known, tail),
     )
+
+
+#: How the releases call the actions of a sample.
+_CHUNK = ("chunk_size", "horizon", "action_chunk_size", "action_horizon")
+
+
+def usual_chunk(policy: Policy, release: str) -> int:
+    """Actions of a sample where nobody says otherwise."""
+    known = policy.flags.get(release, {})
+    return next((int(str(known[name])) for name in _CHUNK if name in known), policy.chunk)
+
+
+def _chunk(policy: Policy, release: str, known: dict[str, object], tail: Pasted) -> int:
+    """Actions of a sample where they are not `policy.chunk`, else 0. Raises UsageError where LeRobot would refuse them."""
+    name = next((name for name in _CHUNK if name in known), None)
+    said = None if name is None else tail.integer(f"policy.{name}", 1)
+    chunk = usual_chunk(policy, release) if said is None else said
+    if said is not None and name in ("chunk_size", "action_horizon"):
+        executed = tail.integer("policy.n_action_steps", 1)
+        if executed is None and not _from_checkpoint(policy, tail):  # a checkpoint's own setting is not known here
+            executed = int(str(known.get("n_action_steps", 1)))
+        if executed is not None and executed > chunk:
+            raise UsageError("trainer-args", f"--policy.{name}={chunk}: LeRobot {release} refuses to execute {executed} actions of a chunk "
+                             f"of {chunk}: add --policy.n_action_steps={chunk}, or fewer")
+    return 0 if chunk == policy.chunk else chunk
+
+
+def _from_checkpoint(policy: Policy, tail: Pasted) -> bool:
+    """Settings that the user does not state come from a checkpoint's configuration."""
+    if tail.get("policy.path") is not None or tail.get("config_path") is not None:
+        return True
+    return policy.base is not None and policy.base.flag == "--policy.path" and tail.get("policy.type") is None
 
 
 def _trained(policy: Policy, known: dict[str, object], tail: Pasted) -> str:

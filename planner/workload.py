@@ -40,6 +40,7 @@ class Variant(NamedTuple):
     lora_rank: int = 0
     autocast: bool = False
     compiled: bool = False
+    chunk: int = 0  # actions of a sample (chunk_size, horizon); 0: the policy's own
 
     @property
     def label(self) -> str:
@@ -55,6 +56,8 @@ class Variant(NamedTuple):
             parts.append("gradient checkpointing")
         if self.compiled:
             parts.append("compiled")
+        if self.chunk:
+            parts.append(f"chunk {self.chunk}")
         return " · ".join(parts)
 
 

@@ -133,6 +133,7 @@ def test_every_source_is_used(bundled: Catalogue) -> None:
         ("gpus.yaml", lambda t: "a: &a [x]\nb: *a\n", "aliases"),
         ("policies.yaml", lambda t: t.replace("group: light-bc", "group: heavy-bc", 1), "group: 'heavy-bc' does not exist"),
         ("profiles.csv", lambda t: t.replace("act,float32", "act2,float32", 1), "'act2' does not exist"),
+        ("policies.yaml", lambda t: t.replace("chunk: 100", "chunk: 99", 1), "act: chunk: no profile has 99; profiled are 20, 50, 100"),
     ],
 )
 def test_a_mistake_is_one_line(data: Path, file: str, change: Callable[[str], str], expected: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from planner import evidence, memory
+from planner import evidence, memory, profiles
 from planner.catalogue import load
 from planner.profiles import cost_of
 from planner.records import Catalogue
@@ -95,3 +95,53 @@ def test_largest_batch_is_the_largest(catalogue: Catalogue) -> None:
 @pytest.mark.parametrize(("batch", "rounded"), [(1, 1), (7, 7), (9, 8), (31, 28), (35, 32), (57, 56), (129, 128)])
 def test_round_batch(batch: int, rounded: int) -> None:
     assert memory.round_batch(batch) == rounded
+
+
+@pytest.mark.parametrize(
+    ("policy", "cameras", "tail", "a", "b"),
+    [  # the memory lines of profiles that are not in data/: tools/profile_policies.py, LeRobot 0.6.1
+        ("smolvla", "640x480", ("--policy.chunk_size=100",), 1_319_404_544, 186_443_200),
+        ("smolvla", "640x480", ("--policy.chunk_size=10",), 1_319_394_987, 104_537_067),
+        ("smolvla", "4x640x480", ("--policy.chunk_size=100",), 1_322_756_772, 479_514_009),
+        ("act", "4x640x480", ("--policy.chunk_size=200",), 634_295_164, 1_059_205_446),
+    ],
+)
+def test_other_chunks_cost_what_a_profile_of_their_own_says(
+    catalogue: Catalogue, policy: str, cameras: str, tail: tuple[str, ...], a: int, b: int
+) -> None:
+    assert peak_gib(catalogue, policy, 32, *tail, cameras=cameras) == pytest.approx((a + 32 * b) / GIB, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("policy", "release", "tail", "basis"),
+    [
+        ("smolvla", "0.6.1", ("--policy.chunk_size=100",), "profile"),
+        ("smolvla", "0.6.1", ("--policy.chunk_size=70",), "near"),  # between profiled ones
+        ("pi05", "0.6.1", ("--policy.dtype=bfloat16", "--policy.chunk_size=100"), "near"),  # profiled in float32 only
+        ("tdmpc", "0.6.1", ("--policy.horizon=10",), "near"),  # profiled with its own only
+        ("diffusion", "0.4.4", (), "profile"),
+    ],
+)
+def test_a_derived_chunk_says_so(catalogue: Catalogue, policy: str, release: str, tail: tuple[str, ...], basis: str) -> None:
+    cameras = ("96x96",) if policy == "tdmpc" else ("2x640x480",)
+    training = resolve(Workload(policy=policy, steps=10, cameras=cameras, tail=tail, lerobot_version=release), catalogue)
+    cost = cost_of(catalogue, training.policy, training.variant, training.cameras)
+    usual = cost_of(catalogue, training.policy, training.variant._replace(chunk=0), training.cameras)
+    assert cost.basis == basis and f"chunk {training.variant.chunk}" in cost.source
+    assert (cost.flops > usual.flops) == (training.variant.chunk > training.policy.chunk and policy != "tdmpc")
+
+
+def test_lora_rank_costs_what_it_adds(catalogue: Catalogue) -> None:
+    """Weights, gradient and two moments of every parameter of the adapter."""
+    tail = ("--policy.dtype=bfloat16", "--peft.method_type=LORA")
+
+    def cost(rank: int) -> profiles.Cost:
+        training = resolve(Workload(policy="pi05", steps=10, cameras=("2x640x480",), tail=(*tail, f"--peft.r={rank}")), catalogue)
+        return cost_of(catalogue, training.policy, training.variant, training.cameras)
+
+    costs = {rank: cost(rank) for rank in (8, 16, 32, 48, 64)}
+    added = costs[16].params - costs[8].params
+    for low, high in ((16, 32), (32, 48), (48, 64)):
+        assert costs[high].params - costs[low].params == pytest.approx((high - low) / 8 * added, rel=0.01)
+        assert costs[high].floor_bytes > costs[low].floor_bytes
+    assert {rank for rank, one in costs.items() if one.basis == "near"} == {48}

@@ -20,6 +20,7 @@ from planner.records import Figure, Gpu
 from planner.request import Workload
 from planner.resolve import resolve
 from planner.units import Interval, total
+from planner.variants import usual_chunk
 from planner.workload import Training
 
 CATALOGUE = load(user=Path("/nonexistent"))
@@ -71,6 +72,29 @@ def test_more_cameras_never_need_less(case: tuple[str, int, int, int, str]) -> N
     one, more = estimate(training(policy, frames, batch, 1), row), estimate(training(policy, frames, batch, cameras), row)
     assert more.memory.peak.p50 >= one.memory.peak.p50 * 0.999
     assert more.step.seconds.p50 >= one.step.seconds.p50 * 0.999
+
+
+CHUNKED = sorted(name for name, policy in CATALOGUE.policies.items() if usual_chunk(policy, policy.releases[-1]) > 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(workloads, st.sampled_from(CHUNKED), st.sampled_from(("", "bfloat16", "lora", "all")), st.integers(1, 400), st.integers(0, 400))
+def test_a_longer_chunk_never_costs_less(
+    case: tuple[str, int, int, int, str], policy: str, kind: str, chunk: int, more: int
+) -> None:
+    _, frames, batch, cameras, row = case
+    job = training(policy, frames, batch, cameras)
+    changed = {"bfloat16": {"dtype": "bfloat16"}, "lora": {"trained": "lora", "lora_rank": 16}, "all": {"trained": "all"}}.get(kind, {})
+
+    def of(length: int) -> Training:
+        return job._replace(variant=job.variant._replace(chunk=length if length != job.policy.chunk else 0, **changed))
+
+    short, long = estimate(of(chunk), row), estimate(of(chunk + more), row)
+    assert long.memory.peak.p50 >= short.memory.peak.p50 * (1 - 1e-9)
+    assert long.step.seconds.p50 >= short.step.seconds.p50 * (1 - 1e-9)
+    costs = [ESTIMATOR.cost(of(length)) for length in (chunk, chunk + more)]
+    for name in ("floor_bytes", "a_bytes", "b_bytes", "weight_bytes", "flops", "activation_bytes", "params"):
+        assert 0 < getattr(costs[0], name) <= getattr(costs[1], name) * (1 + 1e-9), name
 
 
 @settings(max_examples=200, deadline=None)

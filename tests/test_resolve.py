@@ -165,3 +165,28 @@ def test_what_a_local_dataset_contradicts(catalogue: Catalogue, fields: dict[str
     values = {"policy": "act", "dataset": "/data/pick"} | fields
     with pytest.raises(UsageError, match=expected):
         resolve(Workload(**values), catalogue, DATASET)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("policy", "release", "tail", "chunk"),
+    [
+        ("act", "0.6.1", (), 0),
+        ("act", "0.6.1", ("--policy.chunk_size=100",), 0),
+        ("act", "0.6.1", ("--policy.chunk_size=200",), 200),
+        ("act", "0.6.1", ("--policy.chunk_size=20", "--policy.n_action_steps=20"), 20),
+        ("act", "0.6.1", ("--policy.path=me/act_20", "--policy.chunk_size=20"), 20),
+        ("smolvla", "0.6.1", ("--policy.chunk_size=10",), 10),  # the base says how many are executed
+        ("diffusion", "0.6.1", ("--policy.horizon=32",), 32),
+        ("diffusion", "0.4.4", (), 16),  # that release's own
+        ("vqbet", "0.6.1", ("--policy.action_chunk_size=8",), 8),
+        ("sac", "0.4.4", (), 0),
+    ],
+)
+def test_chunk(catalogue: Catalogue, policy: str, release: str, tail: tuple[str, ...], chunk: int) -> None:
+    assert said(catalogue, *tail, policy=policy, lerobot_version=release).variant.chunk == chunk
+
+
+@pytest.mark.parametrize("tail", [("--policy.chunk_size=50",), ("--policy.chunk_size=50", "--policy.n_action_steps=51")])
+def test_a_chunk_that_lerobot_refuses_is_named(catalogue: Catalogue, tail: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=r"--policy\.chunk_size=50: .* add --policy\.n_action_steps=50"):
+        said(catalogue, *tail)

@@ -86,6 +86,7 @@ def workload(work: Training) -> dict[str, Any]:
             "lora_rank": variant.lora_rank,
             "autocast": variant.autocast,
             "compiled": variant.compiled,
+            "chunk": variant.chunk or work.policy.chunk,
         },
         "dataset": work.dataset,
         "dataset_revision": work.dataset_revision,

@@ -47,6 +47,7 @@ def test_rows_are_evidence_and_what_fails_is_named_while_the_rest_goes_on(tmp_pa
         assert (run.policy, run.gpu, run.num_gpus, run.lerobot) == ("act", "cpu", 1, RELEASE)
         assert (run.cameras, run.width, run.height) == (1, 96, 64)
         assert (run.dtype, run.trained, run.autocast, run.gradient_checkpointing) == ("float32", "all", False, False)
+        assert run.chunk == 4
         assert run.update_s and 0 < run.update_s < 60
         assert run.vram_bytes is None and run.oom is False  # the CPU has no allocator that counts
         assert not run.scored and "dim_model=64" in run.reason  # nobody trains this
@@ -64,6 +65,12 @@ def test_dry_run_names_the_flags_and_measures_nothing() -> None:
     assert (dry.returncode, dry.stdout) == (0, "")
     assert "pi05 bf16+gc 2x640x480 batch [4]: --policy.dtype=bfloat16 --policy.gradient_checkpointing=true" in dry.stderr
     assert "pi05 all: not measured: that is its default" in dry.stderr
+    chunked = measure("--policies", "act,diffusion,evo1", "--variants", "chunk16,stage2", "--dry-run").stderr
+    assert "act chunk16 2x640x480 batch [1, 8, 32]: --policy.pretrained_backbone_weights=null --policy.chunk_size=16 " \
+        "--policy.n_action_steps=16" in chunked
+    assert "--policy.horizon=16 --policy.n_action_steps=16" in chunked
+    assert "evo1 stage2 2x640x480 batch [1, 8, 32]: --policy.training_stage=stage2" in chunked
+    assert "act stage2: not measured: it has no training_stage" in chunked
     assert "pi05 lora: not measured: unknown variant" in dry.stderr
 
 

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.lerobot
 
 ROOT = HERE.parents[1]
 PROFILES = ROOT / "data" / "profiles.csv"
-VARIANT = {"dtype": "float32", "gradient_checkpointing": "false", "trained": "all", "lora_rank": "0", "autocast": "false"}
+CASE = {"dtype": "float32", "gradient_checkpointing": "false", "trained": "all", "lora_rank": "0", "autocast": "false",
+        "cameras": "2", "width": "640", "height": "480"}  # fmt: skip
 MEASURED = ("params", "grad_params", "flops_per_sample", "weight_bytes", "activation_bytes", "floor_bytes", "a_bytes", "b_bytes")
 
 
@@ -24,11 +25,18 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("policy", "cameras", "width", "height"), [("act", "2", "640", "480"), ("diffusion", "1", "96", "96")], ids=("act", "diffusion")
+    ("policy", "changed"),
+    [
+        ("act", {"chunk": "100"}),
+        ("diffusion", {"cameras": "1", "width": "96", "height": "96", "chunk": "64"}),
+        ("diffusion", {"chunk": "16"}),
+        ("evo1", {"dtype": "bfloat16", "autocast": "true", "chunk": "50"}),  # recomputes under autocast, in the backward pass
+    ],
+    ids=("act", "diffusion", "chunk", "recomputed"),
 )
-def test_rows_are_reproduced(tmp_path: Path, policy: str, cameras: str, width: str, height: str) -> None:
+def test_rows_are_reproduced(tmp_path: Path, policy: str, changed: dict[str, str]) -> None:
     """The profiler resumes: of a file that lacks one row it makes that row again and leaves the others as they are."""
-    wanted = {"policy": policy, **VARIANT, "cameras": cameras, "width": width, "height": height}
+    wanted = {"policy": policy, **CASE, **changed}
     rows = read(PROFILES)
     (at,) = (number for number, row in enumerate(rows) if {name: row[name] for name in wanted} == wanted)
     output = tmp_path / "profiles.csv"

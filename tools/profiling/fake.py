@@ -7,8 +7,9 @@ other bytes than a CPU does, `imitate_cuda` makes the CPU do as CUDA does.
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -66,38 +67,27 @@ def flop_counter() -> FlopCounterMode:
     })  # fmt: skip
 
 
-@contextlib.contextmanager
-def autocast(enabled: bool) -> Iterator[None]:
-    """bfloat16 autocast with CUDA's float32 list (softmax, layer_norm, mse_loss) on top of the CPU's."""
-    if not enabled:
-        yield
-        return
+def autocast(enabled: bool) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 autocast; imitate_cuda() lays CUDA's float32 list over the CPU's."""
+    return torch.autocast("cpu", dtype=torch.bfloat16) if enabled else contextlib.nullcontext()
 
-    def wide(value: Any) -> Any:
-        return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
 
-    places = [(F, "softmax"), (torch.Tensor, "softmax"), (F, "layer_norm"), (F, "mse_loss")]
-    originals = [getattr(place, name) for place, name in places]
+class Never:
+    """The probability 0, for a random number which, among fake tensors, has no value."""
 
-    def widened(original: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **kwargs: original(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
-
-    for (place, name), original in zip(places, originals, strict=True):
-        setattr(place, name, widened(original))
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            yield
-    finally:
-        for (place, name), original in zip(places, originals, strict=True):
-            setattr(place, name, original)
+    def __gt__(self, other: object) -> bool:
+        return False
 
 
 def imitate_cuda() -> None:
     """Patch torch in this process, once, so that LeRobot's policies run on fake tensors and keep what CUDA would keep."""
     _answer_reads()
     _read_whole_masks()
+    for place, name in ((F, "softmax"), (torch.Tensor, "softmax"), (F, "layer_norm"), (F, "mse_loss")):
+        setattr(place, name, _in_float32(getattr(place, name)))
     torch.nn.init._no_grad_trunc_normal_ = lambda tensor, *_, **__: tensor  # rejection sampling never ends on fake data
     torch.nn.Module._apply = _replace_parameters
+    FakeTensor.__deepcopy__ = _copy
 
     def dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
         """CUDA's fused dropout saves a one-byte mask; the CPU's saves a float one."""
@@ -105,6 +95,21 @@ def imitate_cuda() -> None:
 
     F.dropout = dropout
     torch.dropout = dropout
+
+
+def _in_float32(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`original` as CUDA's autocast runs it. It asks at each call, because checkpointing calls it again in the backward pass."""
+
+    def wide(value: Any) -> Any:
+        return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_autocast_enabled("cpu"):
+            return original(*args, **kwargs)
+        return original(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
+
+    return call
 
 
 def real(value: Any) -> torch.Tensor:
@@ -163,6 +168,16 @@ def _read_whole_masks() -> None:
 
     torch.Tensor.__getitem__, torch.Tensor.__setitem__ = getitem, setitem
     torch.unique = lambda x, *args, **kwargs: x.flatten() if isinstance(x, FakeTensor) else unique(x, *args, **kwargs)
+
+
+def _copy(self: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+    """Without a look at the address of the data, which makes torch write to it."""
+    if id(self) not in memo:
+        with torch.no_grad():
+            copied = self.detach().clone()
+        parameter = isinstance(self, torch.nn.Parameter)
+        memo[id(self)] = torch.nn.Parameter(copied, self.requires_grad) if parameter else copied.requires_grad_(self.requires_grad)
+    return memo[id(self)]
 
 
 def _replace_parameters(self: torch.nn.Module, function: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> torch.nn.Module:

@@ -13,16 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from profiling import models
-from profiling.fake import LiveBytes, autocast, flop_counter, imitate_cuda
-from profiling.grid import Case
+from profiling import build, models
+from profiling.fake import LiveBytes, Never, autocast, flop_counter, imitate_cuda
+from profiling.grid import CHUNK_FIELDS, DEFAULTS, Case
 
 BATCHES = (1, 2, 8, 32)
-#: Joints of the arm: state and action.
-JOINTS = 6
-#: Tokens that the language instruction is padded to.
-TOKENS = {"smolvla": 48, "pi0": 48, "pi05": 200, "pi0_fast": 200, "xvla": 64, "multi_task_dit": 77}
-
+_RISES = 1.02  # of the optimizer's step at the smallest batch
 
 class Peaks(NamedTuple):
     """Bytes of one steady training step at one batch size."""
@@ -44,44 +40,49 @@ def measure(case: Case, batches: tuple[int, ...] = BATCHES) -> dict[str, Any]:
     """
     _once(case.policy)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        config, policy = _build(case)
+        config, policy, clip = _build(case)
         optimizer = _optimizer(case, config, policy)
         parameters = list(policy.parameters())
+        weights = [*parameters, *(clip.parameters() if clip else ())]
         with flop_counter() as counter:
-            _loss(policy, _batch(case, config, 2)[0], case.autocast).backward()
+            _loss(policy, _batch(config, clip, 2)[0], case.autocast).backward()
         flops = counter.get_total_flops() / 2
         received = sum(parameter.numel() for parameter in parameters if parameter.grad is not None)
         optimizer.step()  # the first step makes the state that every later one has
         optimizer.zero_grad()
-        peaks = [_train(case, config, policy, optimizer, batch) for batch in batches]
+        peaks = [_train(case, config, policy, clip, optimizer, batch) for batch in batches]
         if len(_above(peaks)) < 2:  # the line matters beyond the largest batch alone, and may be steeper there
-            peaks.append(_train(case, config, policy, optimizer, 2 * batches[-1]))
+            peaks.append(_train(case, config, policy, clip, optimizer, 2 * batches[-1]))
         floor, a, b, error = fit(peaks)
         small, large = peaks[-2:]
         row = {
             "params": sum(parameter.numel() for parameter in parameters),
             "grad_params": received,
             "flops_per_sample": round(flops),
-            "weight_bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+            "weight_bytes": sum(weight.numel() * weight.element_size() for weight in weights),
             "activation_bytes": round((large.saved - small.saved) / (large.batch - small.batch)),
             "floor_bytes": round(floor), "a_bytes": round(a), "b_bytes": round(b), "fit_error": f"{error:.3f}",
             "note": _note(case, peaks),
         }  # fmt: skip
-    del policy, optimizer, parameters
+    del policy, clip, optimizer, parameters, weights
     gc.collect()
     return row
 
 
 def fit(peaks: list[Peaks]) -> tuple[float, float, float, float]:
-    """(floor, a, b, error): least squares in relative terms through the batches above the floor, or the two largest."""
+    """(floor, a, b, error): least squares in relative terms through the batches above the floor, or the two largest.
+
+    The line is that of forward and backward; where a batch is so large itself that the optimizer's step rises with it, of both.
+    """
     floor = float(peaks[0].step)
-    points = _above(peaks) if len(_above(peaks)) > 1 else peaks[-2:]
-    weights = [1 / peak.passes**2 for peak in points]
+    points = [(peak.batch, peak.passes if peak.step < _RISES * floor else peak.peak)
+              for peak in (_above(peaks) if len(_above(peaks)) > 1 else peaks[-2:])]  # fmt: skip
+    weights = [1 / height**2 for _, height in points]
     total = sum(weights)
-    x = sum(weight * peak.batch for weight, peak in zip(weights, points, strict=True)) / total
-    y = sum(weight * peak.passes for weight, peak in zip(weights, points, strict=True)) / total
-    over = sum(weight * (peak.batch - x) * (peak.passes - y) for weight, peak in zip(weights, points, strict=True))
-    b = over / sum(weight * (peak.batch - x) ** 2 for weight, peak in zip(weights, points, strict=True))
+    x = sum(weight * batch for weight, (batch, _) in zip(weights, points, strict=True)) / total
+    y = sum(weight * height for weight, (_, height) in zip(weights, points, strict=True)) / total
+    over = sum(weight * (batch - x) * (height - y) for weight, (batch, height) in zip(weights, points, strict=True))
+    b = over / sum(weight * (batch - x) ** 2 for weight, (batch, _) in zip(weights, points, strict=True))
     a = y - b * x
     return floor, a, b, max(abs(max(floor, a + b * peak.batch) / peak.peak - 1) for peak in peaks)
 
@@ -93,10 +94,10 @@ def _above(peaks: list[Peaks]) -> list[Peaks]:
 
 @cache
 def _once(policy: str) -> None:
-    """Patches of this process, made once: torch's at the first policy, the Hub's at each."""
+    """Patches of this process, made once: torch's at the first policy, the policy's own at each."""
     if policy:
         _once("")
-        models.prepare(policy)
+        models.overlook_values(policy)
     else:
         imitate_cuda()
 
@@ -104,6 +105,8 @@ def _once(policy: str) -> None:
 def _settings(case: Case) -> dict[str, Any]:
     """Fields of the policy's configuration that make the case."""
     settings: dict[str, Any] = {}
+    if case.chunk != DEFAULTS[case.policy].chunk:  # how many of a chunk's actions are executed does not matter to training
+        settings |= {CHUNK_FIELDS.get(case.policy, "chunk_size"): case.chunk, "n_action_steps": 1}
     if case.gradient_checkpointing:
         settings["gradient_checkpointing"] = True
     if case.policy in ("act", "diffusion", "vqbet"):
@@ -121,57 +124,37 @@ def _settings(case: Case) -> dict[str, Any]:
         frozen = case.trained == "frozen_vlm"
         settings |= {"florence_config": models.florence(), "action_mode": "auto", "resize_imgs_with_padding": (224, 224),
                      "freeze_vision_encoder": frozen, "freeze_language_encoder": frozen}  # fmt: skip
+    if case.policy == "reward_classifier":
+        settings["num_cameras"] = case.cameras
+    if case.policy == "sarm":
+        settings["image_key"] = "observation.images.camera0"
     return settings
 
 
-def _build(case: Case) -> tuple[Any, Any]:
+def _build(case: Case) -> tuple[Any, Any, Any]:
+    """(configuration, policy, what its preprocessor keeps beside it: sarm's CLIP, else None)."""
     import lerobot.policies  # noqa: F401  registers every policy type
-    from lerobot.configs.types import FeatureType, PolicyFeature
-    from lerobot.policies.factory import get_policy_class, make_policy_config
+    from lerobot.policies.factory import make_policy_config
+    from lerobot.rewards.factory import make_reward_model_config
 
-    inputs = {"observation.state": PolicyFeature(FeatureType.STATE, (JOINTS,))}
-    for camera in range(case.cameras):
-        inputs[f"observation.images.camera{camera}"] = PolicyFeature(FeatureType.VISUAL, (3, case.height, case.width))
-    outputs = {"action": PolicyFeature(FeatureType.ACTION, (JOINTS,))}
-    config = make_policy_config(case.policy, input_features=inputs, output_features=outputs, device="cpu", push_to_hub=False,
-                                **_settings(case))  # fmt: skip
-    policy = get_policy_class(case.policy)(config)
-    models.settle(case.policy, policy)
-    if case.trained == "lora":
-        config.pretrained_path = config.pretrained_path or "base"  # LeRobot adapts pretrained policies only
-        policy = policy.wrap_with_peft(peft_cli_overrides={
-            "method_type": "LORA", "r": case.lora_rank, "target_modules": None, "full_training_modules": None, "init_type": None,
-            "lora_alpha": None})  # fmt: skip
-    return config, policy.train()
+    inputs, outputs = build.features(case.cameras, case.width, case.height)
+    make = make_reward_model_config if case.policy in build.REWARD_MODELS else make_policy_config
+    config = make(case.policy, input_features=inputs, output_features=outputs, device="cpu", push_to_hub=False, **_settings(case))
+    if case.policy == "sarm":  # it writes down its own; the other cameras' frames are loaded and kept all the same
+        config.input_features = inputs
+    own = getattr(config, CHUNK_FIELDS.get(case.policy, "chunk_size"), case.chunk)
+    if own != case.chunk:
+        raise ValueError(f"the grid's chunk is {case.chunk}, LeRobot's {own}")
+    clip = models.clip32() if case.policy == "sarm" else None
+    policy = build.built(config, case.lora_rank)
+    if case.policy == "xvla":
+        policy.model.vlm.language_model.encoder.layerdrop = Never()
+    return config, policy.train(), clip
 
 
-def _batch(case: Case, config: Any, size: int) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """What the preprocessor hands to the policy, and the raw images that the loader's batch still holds beside it."""
-    observed, acted, rewarded = config.observation_delta_indices, config.action_delta_indices, config.reward_delta_indices
-    normalized = getattr(config.normalization_mapping.get("VISUAL"), "value", "IDENTITY") != "IDENTITY"
-    batch: dict[str, Any] = {"index": torch.zeros(size, dtype=torch.long), "task": ["pick up the cube"] * size}
-    held = []
-    for key, feature in config.input_features.items():
-        shape = (size, *feature.shape) if observed is None else (size, len(observed), *feature.shape)
-        batch[key] = torch.rand(shape)
-        if observed is not None:
-            batch[f"{key}_is_pad"] = torch.zeros(size, len(observed), dtype=torch.bool)
-        if normalized and feature.type.value == "VISUAL":
-            held.append(torch.rand(shape))
-    batch["action"] = torch.rand(size, *([] if acted is None else [len(acted)]), JOINTS)
-    if acted is not None:
-        batch["action_is_pad"] = torch.zeros(size, len(acted), dtype=torch.bool)
-    if rewarded is not None:
-        batch["next.reward"] = torch.rand(size, len(rewarded))
-        for name in ("next.reward_is_pad", "next.done"):
-            batch[name] = torch.zeros(size, len(rewarded), dtype=torch.bool)
-    if tokens := TOKENS.get(case.policy):
-        batch["observation.language.tokens"] = torch.zeros(size, tokens, dtype=torch.long)
-        batch["observation.language.attention_mask"] = torch.ones(size, tokens, dtype=torch.bool)
-    if case.policy == "pi0_fast":
-        batch["action.tokens"] = torch.zeros(size, config.max_action_tokens, dtype=torch.long)
-        batch["action.token_mask"] = torch.ones(size, config.max_action_tokens, dtype=torch.bool)
-    return batch, held
+def _batch(config: Any, clip: Any, size: int) -> tuple[dict[str, Any], list[torch.Tensor]]:
+    batch, held = build.batch(config, size)
+    return (build.encoded(config, clip, batch) if clip else batch), held
 
 
 def _loss(policy: Any, batch: dict[str, Any], mixed: bool) -> torch.Tensor:
@@ -180,12 +163,12 @@ def _loss(policy: Any, batch: dict[str, Any], mixed: bool) -> torch.Tensor:
     return out[0] if isinstance(out, tuple) else out
 
 
-def _train(case: Case, config: Any, policy: Any, optimizer: Any, size: int) -> Peaks:
+def _train(case: Case, config: Any, policy: Any, clip: Any, optimizer: Any, size: int) -> Peaks:
     """Peaks of one step of an optimizer that has its state."""
     parameters = list(policy.parameters())
     state = [value for values in optimizer.state.values() for value in values.values() if isinstance(value, torch.Tensor)]
-    with LiveBytes([*parameters, *policy.buffers(), *state]) as live:
-        batch, held = _batch(case, config, size)
+    with LiveBytes([*parameters, *policy.buffers(), *(clip.parameters() if clip else ()), *state]) as live:
+        batch, held = _batch(config, clip, size)
         before = live.current
         loss = _loss(policy, batch, case.autocast)
         saved = live.current - before
@@ -221,6 +204,10 @@ def _note(case: Case, peaks: list[Peaks]) -> str:
         notes.append("square images only, at most one camera")
     if case.policy == "smolvla" and case.dtype == "float32":
         notes.append("vision-language model in float32 (no pretrained weights loaded), expert in bfloat16")
+    if case.policy == "reward_classifier":
+        notes.append("images of 128x128, which its pooling fits; the encoder is a ResNet-10 of transformers")
+    if case.policy == "sarm":
+        notes.append("with the CLIP ViT-B/32 of its preprocessor, which runs in the same process, and the frames of all cameras")
     if case.policy == "evo1":
         notes.append("eager attention, as where flash-attn is not installed; three views whatever the cameras")
     if case.policy == "evo1" and case.trained == "all":

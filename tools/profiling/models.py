@@ -1,129 +1,151 @@
 """In place of what a policy loads from the Hub: the model's configuration written down here, with random weights.
 
 Layouts are those of the published config.json files; parameter counts agree with the published sizes (SmolVLA 450 M, X-VLA 0.88 B).
+For real tensors and for fake ones.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 
 from profiling.fake import real
 
-
-class Never:
-    """A probability that a random number, which has no value among fake tensors, is never below."""
-
-    def __gt__(self, other: object) -> bool:
-        return False
+#: openai/clip-vit-base-patch16 and -patch32, but for the size of a patch; the vision half of SmolVLM2 is as wide and deep.
+VIT_B = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 
-def prepare(policy: str) -> None:
-    """Put the stand-ins of `policy` where its code looks for the Hub, once per process."""
-    {"smolvla": _smolvlm, "multi_task_dit": _clip, "pi0_fast": _fast, "evo1": _internvl}.get(policy, lambda: None)()
+@contextlib.contextmanager
+def stand_ins(policy: str) -> Iterator[None]:
+    """While it is open, what `policy` loads by name has random weights in its published shape; tokenizers have only their ids."""
+    with contextlib.ExitStack() as stack:
+        for loader, make in _LOADERS.get(policy, dict)().items():
+            stack.enter_context(mock.patch.object(loader, "from_pretrained", lambda *_, make=make, **how: make(**how)))
+        yield
 
 
 def settle(name: str, policy: Any) -> None:
-    """What a built policy needs where its code would decide on a value."""
+    """What a built policy needs so that every step is the usual one."""
     if name == "vqbet":
         policy.vqbet.action_head.vqvae_model.discretized = real(True)  # past the steps that train the VQ-VAE alone
-    if name == "xvla":
-        policy.model.vlm.language_model.encoder.layerdrop = Never()
+    if name == "sarm":
+        policy.gt_stage_ratio = 1.0  # a quarter of the steps takes the predicted stage, which costs the same
 
 
-def _from_pretrained(make: Any) -> Any:
-    return SimpleNamespace(from_pretrained=lambda *_, **__: make())
+def overlook_values(policy: str) -> None:
+    """Patch transformers, for the rest of this process, where `policy` would decide on values that fake tensors do not have."""
+    if policy == "smolvla":
+        from transformers.models.smolvlm import modeling_smolvlm
+
+        def embed(self: Any, pixel_values: Any, patch_attention_mask: Any) -> Any:
+            """The embedding of whole images, whose positions do not depend on data."""
+            patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+            return patches + self.position_embedding(torch.arange(patches.shape[1]).expand(patches.shape[0], -1))
+
+        modeling_smolvlm.SmolVLMVisionEmbeddings.forward = embed
+    if policy == "evo1":
+        from transformers import InternVLModel
+
+        def placeholders(self: Any, input_ids: Any, inputs_embeds: Any, image_features: Any) -> Any:
+            """Without the check that there are as many image tokens as image features."""
+            return (input_ids == self.config.image_token_id).unsqueeze(-1).expand_as(inputs_embeds)
+
+        InternVLModel.get_placeholder_mask = placeholders
 
 
-def _smolvlm() -> None:
+def _smolvlm() -> dict[Any, Callable[..., Any]]:
     """HuggingFaceTB/SmolVLM2-500M-Video-Instruct."""
-    import lerobot.policies.smolvla.smolvlm_with_expert as module
-    from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
-    from transformers.models.smolvlm import modeling_smolvlm
+    import transformers as hf
 
     text = {
         "model_type": "llama", "hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 15,
         "num_key_value_heads": 5, "head_dim": 64, "vocab_size": 49280, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5,
         "rope_theta": 100000, "attention_bias": False, "tie_word_embeddings": False, "dtype": "bfloat16", "pad_token_id": 2,
     }  # fmt: skip
-    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 512,
-              "patch_size": 16}  # fmt: skip
 
     def config() -> Any:
-        return SmolVLMConfig(text_config=text, vision_config=vision, scale_factor=4, image_token_id=49190, tie_word_embeddings=False,
-                             dtype="bfloat16", pad_token_id=2)  # fmt: skip
-
-    def embed(self: Any, pixel_values: Any, patch_attention_mask: Any) -> Any:
-        """The embedding of whole images, whose positions do not depend on data."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
-        return patches + self.position_embedding(torch.arange(patches.shape[1]).expand(patches.shape[0], -1))
+        return hf.SmolVLMConfig(text_config=text, vision_config={**VIT_B, "image_size": 512, "patch_size": 16}, scale_factor=4,
+                                image_token_id=49190, tie_word_embeddings=False, dtype="bfloat16", pad_token_id=2)  # fmt: skip
 
     tokenizer = SimpleNamespace(fake_image_token_id=49189, global_image_token_id=49152)
-    modeling_smolvlm.SmolVLMVisionEmbeddings.forward = embed
-    module.AutoConfig = _from_pretrained(config)
-    module.AutoProcessor = _from_pretrained(lambda: SimpleNamespace(tokenizer=tokenizer))
-    module.AutoModelForImageTextToText = _from_pretrained(lambda: SmolVLMForConditionalGeneration(config()).to(torch.bfloat16))
+    return {
+        hf.AutoConfig: lambda **_: config(),
+        hf.AutoProcessor: lambda **_: SimpleNamespace(tokenizer=tokenizer),
+        hf.AutoModelForImageTextToText: lambda **_: hf.SmolVLMForConditionalGeneration(config()).to(torch.bfloat16),
+    }
 
 
-def _clip() -> None:
+def _clip() -> dict[Any, Callable[..., Any]]:
     """openai/clip-vit-base-patch16."""
-    import lerobot.policies.multi_task_dit.modeling_multi_task_dit as module
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+    import transformers as hf
 
-    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224,
-              "patch_size": 16}  # fmt: skip
     text = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8, "vocab_size": 49408}
-    module.CLIPVisionModel = _from_pretrained(lambda: CLIPVisionModel(CLIPVisionConfig(**vision)))
-    module.CLIPTextModel = _from_pretrained(lambda: CLIPTextModel(CLIPTextConfig(**text)))
+    return {
+        hf.CLIPVisionModel: lambda **_: hf.CLIPVisionModel(hf.CLIPVisionConfig(**VIT_B, image_size=224, patch_size=16)),
+        hf.CLIPTextModel: lambda **_: hf.CLIPTextModel(hf.CLIPTextConfig(**text)),
+    }
 
 
-def _fast() -> None:
+def clip32() -> Any:
+    """openai/clip-vit-base-patch32, with which sarm's preprocessor encodes frames and instruction; CLIPConfig's defaults are it."""
+    import transformers as hf
+
+    return hf.CLIPModel(hf.CLIPConfig())
+
+
+def _fast() -> dict[Any, Callable[..., Any]]:
     """The tokenizers of pi0_fast: PaliGemma's and the actions' (lerobot/fast-action-tokenizer)."""
-    import lerobot.policies.pi0_fast.modeling_pi0_fast as module
+    import transformers as hf
 
     words = SimpleNamespace(vocab_size=257152, bos_token_id=2, eos_token_id=1, pad_token_id=0,
                             encode=lambda *_, **__: [1, 2], convert_tokens_to_ids=lambda *_, **__: 1)  # fmt: skip
-    module.AutoProcessor = _from_pretrained(lambda: SimpleNamespace(vocab_size=2048))
-    module.AutoTokenizer = _from_pretrained(lambda: words)
+    return {hf.AutoProcessor: lambda **_: SimpleNamespace(vocab_size=2048), hf.AutoTokenizer: lambda **_: words}
 
 
-def _internvl() -> None:
+def _resnet10() -> dict[Any, Callable[..., Any]]:
+    """lerobot/resnet10: its stages and strides; its code, which the Hub keeps, normalizes by groups instead of batches."""
+    import transformers as hf
+
+    config = hf.ResNetConfig(embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[1, 1, 1, 1], layer_type="basic")
+    return {hf.AutoModel: lambda **_: hf.ResNetModel(config)}
+
+
+def _internvl() -> dict[Any, Callable[..., Any]]:
     """OpenGVLab/InternVL3-1B-hf, whose three views of 256 tokens and a short instruction make 800 tokens."""
-    import lerobot.policies.evo1.internvl3_embedder as module
-    from transformers import InternVLConfig, InternVLModel
+    import transformers as hf
 
     vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": [448, 448],
               "patch_size": [14, 14], "attention_bias": True, "use_qk_norm": False, "norm_type": "layer_norm"}  # fmt: skip
     text = {"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
             "num_key_value_heads": 2, "vocab_size": 151674, "max_position_embeddings": 32768, "tie_word_embeddings": False}  # fmt: skip
+    image_token, length = 151667, 800
 
     class Tokens(dict[str, torch.Tensor]):
         def to(self, device: Any) -> Tokens:
-            return self
+            return Tokens({name: tensor.to(device) for name, tensor in self.items()})
 
     class Tokenizer:
         def __call__(self, prompts: list[str], **_: Any) -> Tokens:
-            shape = (len(prompts), 800)
-            return Tokens(input_ids=torch.zeros(shape, dtype=torch.long), attention_mask=torch.ones(shape, dtype=torch.long))
+            """As many image tokens as the prompts have, and others to the length; the prompts are alike."""
+            images = prompts[0].count("<IMG_CONTEXT>")
+            shapes = ((image_token, images), (0, length - images))
+            ids = torch.cat([torch.full((len(prompts), count), token, dtype=torch.long) for token, count in shapes], dim=1)
+            return Tokens(input_ids=ids, attention_mask=torch.ones(len(prompts), length, dtype=torch.long))
 
         def convert_tokens_to_ids(self, token: str) -> int:
-            return 151667
+            return image_token
 
-    def model(dtype: torch.dtype, attn_implementation: str) -> Any:
-        config = InternVLConfig(vision_config=vision, text_config=text, image_token_id=151667, image_seq_length=256)
+    def model(torch_dtype: torch.dtype, attn_implementation: str, **_: Any) -> Any:
+        config = hf.InternVLConfig(vision_config=vision, text_config=text, image_token_id=image_token, image_seq_length=256)
         config._attn_implementation = attn_implementation
-        return InternVLModel(config).to(dtype)
+        return hf.InternVLModel(config).to(torch_dtype)
 
-    def placeholders(self: Any, input_ids: Any, inputs_embeds: Any, image_features: Any) -> Any:
-        """Without the check that there are as many image tokens as image features: fake tokens have no value."""
-        return (input_ids == self.config.image_token_id).unsqueeze(-1).expand_as(inputs_embeds)
-
-    InternVLModel.get_placeholder_mask = placeholders
-    module.AutoTokenizer = _from_pretrained(Tokenizer)
-    module.AutoModel = SimpleNamespace(
-        from_pretrained=lambda *_, torch_dtype, attn_implementation, **__: model(torch_dtype, attn_implementation))
+    return {hf.AutoTokenizer: lambda **_: Tokenizer(), hf.AutoModel: model}
 
 
 def florence() -> dict[str, Any]:
@@ -143,3 +165,7 @@ def florence() -> dict[str, Any]:
     }  # fmt: skip
     return {"vision_config": vision, "text_config": text, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
             "image_token_id": 51288, "is_encoder_decoder": True}  # fmt: skip
+
+
+_LOADERS: dict[str, Callable[[], dict[Any, Callable[..., Any]]]] = {
+    "smolvla": _smolvlm, "multi_task_dit": _clip, "pi0_fast": _fast, "evo1": _internvl, "reward_classifier": _resnet10}
