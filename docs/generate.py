@@ -12,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 FILES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backtest",))
+COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backtest",), ("config",))
 
 
 def plan(*arguments: str, columns: int = 120) -> str:
@@ -72,6 +73,19 @@ def schema() -> str:
     return "\n".join(["| key | type | meaning |", "|---|---|---|", *rows(root, "")])
 
 
+def keys() -> str:
+    """The keys of planner.toml, from the code."""
+    from planner.commands.settings import KEYS
+
+    def row(key: Any) -> str:
+        kind = "number" if key.number else "text or list" if key.many else "text"
+        usual = "" if key.default is None else f"`{key.default}`{f' {key.unit}' if key.unit else ''}"
+        kind += f", {key.unit}" if key.unit else ""
+        return f"| `{key.name}` | {kind} | {usual} | {key.project} | {key.text} |"
+
+    return "\n".join(["| key | value | default | project | meaning |", "|---|---|---|---|---|", *map(row, KEYS)])
+
+
 def _accuracy() -> dict[str, Callable[[], str]]:
     sys.path.insert(0, str(DOCS))
     import accuracy
@@ -79,7 +93,7 @@ def _accuracy() -> dict[str, Callable[[], str]]:
     return {name: getattr(accuracy, name) for name in ("memory", "time", "wall", "summary", "guide", "unscored")}
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"sample": sample, "options": options, "schema": schema, **_accuracy()}
+BLOCKS: dict[str, Callable[[], str]] = {"sample": sample, "options": options, "schema": schema, "keys": keys, **_accuracy()}
 
 
 def rewritten(text: str) -> str:

@@ -6,8 +6,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from planner.errors import PlanError, UsageError
+from planner.errors import NothingOffered, PlanError, UsageError
 from planner.request import Search, Workload
+from planner.workload import Assumption
 
 if TYPE_CHECKING:
     import datetime
@@ -35,12 +36,32 @@ def plan(
 
     catalogue, calibration = _data()
     search = _checked(search or Search())
-    if machine is None:
-        from planner import machine as here
-        from planner.request import Machine
+    training = _training(workload, search, catalogue, now)
 
-        machine = here.look() if not search.targets or "local" in search.targets else Machine()
-    return choose(_training(workload, search, catalogue, now), search, catalogue, calibration, machine)
+    def chosen(search: Search) -> Plan:
+        return choose(_listing(search, training), search, catalogue, calibration, _here(search) if machine is None else machine)
+
+    try:
+        return chosen(search)
+    except NothingOffered:
+        said = search.without("targets", "gpus")
+        if said == search or not (said.targets or said.gpus or said.num_gpus or training.launcher_gpus):
+            raise
+        return chosen(said)  # what is said beats what is configured
+
+
+def _here(search: Search) -> Machine:
+    """This machine, looked at where it may train."""
+    from planner import machine
+    from planner.request import Machine
+
+    return machine.look() if not search.targets or "local" in search.targets else Machine()
+
+
+def _listing(search: Search, training: Training) -> Training:
+    """The training with what was configured among its assumptions."""
+    configured = (Assumption(one.name, one.value, one.flag, one.origin) for one in search.defaults)
+    return training._replace(assumptions=(*configured, *training.assumptions))
 
 
 def _training(workload: Workload, search: Search, catalogue: Catalogue, now: datetime.datetime | None) -> Training:

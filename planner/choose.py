@@ -72,9 +72,10 @@ def _judge(row: Estimate, training: Training, search: Search, estimator: Estimat
     if search.max_hours is not None and row.wall_clock.p90 > search.max_hours * 3600:
         hours = ceil(row.wall_clock.p90 / 36) / 100
         return row._replace(why_not=f"may take {hours:g} h, over --max-hours {search.max_hours:g}")
-    if search.max_cost is not None and row.usd is None:
-        local = row.offer.target == "local" and search.usd_per_kwh is None
-        return row._replace(why_not=f"no price, so --max-cost cannot be kept{': --electricity gives it one' if local else ''}")
+    here = row.offer.target == "local"
+    if search.max_cost is not None and row.usd is None and not (here and search.configured("max_cost")):
+        hint = ": --electricity gives it one" if here and search.usd_per_kwh is None else ""
+        return row._replace(why_not=f"no price, so --max-cost cannot be kept{hint}")
     return row
 
 

@@ -24,6 +24,10 @@ class UsageError(PlanError):
     exit_code = 2
 
 
+class NothingOffered(UsageError):
+    """No place has what --target, --gpu and --num-gpus ask for together."""
+
+
 class NothingFits(PlanError):
     """No offer has enough memory for the workload."""
 

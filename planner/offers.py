@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from planner import devices, owned, prices
-from planner.errors import UsageError
+from planner.errors import NothingOffered, UsageError
 from planner.records import Offer
 from planner.resolve import nearest
 from planner.workload import Training
@@ -44,7 +44,7 @@ def allowed(training: Training, search: Search, catalogue: Catalogue, machine: M
         if name.gpu and wanted not in have and ("local" in search.targets or (name.gpu not in rented and not search.targets)):
             offers.append(owned.offer(name.gpu, wanted[1], machine, catalogue, search.usd_per_kwh))
     if not offers:
-        raise UsageError("usage", _no_offer(search, training, machine, catalogue))
+        raise NothingOffered("usage", _no_offer(search, training, machine, catalogue))
     return offers
 
 

@@ -32,6 +32,16 @@ class Workload(NamedTuple):
     tail: tuple[str, ...] = ()  # what stands after `--`: trainer arguments, or a whole command
 
 
+class Default(NamedTuple):
+    """A value that a planner.toml or the environment gave where the command line said nothing; the plan lists it."""
+
+    field: str  # of Workload or Search
+    name: str
+    value: str
+    flag: str  # that says it on the command line; empty: none does
+    origin: str  # "planner.toml: target"
+
+
 class Search(NamedTuple):
     """Where to look and what to prefer."""
 
@@ -49,6 +59,17 @@ class Search(NamedTuple):
     deadline_s: float = DEADLINE_S  # for all that is fetched
     dataset_age_s: float = DATASET_AGE_S  # the kept facts of a Hub dataset are used this long without asking
     usd_per_kwh: Decimal | None = None  # what electricity costs here; None: it is not priced
+    defaults: tuple[Default, ...] = ()  # which values of this search and its workload were not said but configured
+
+    def configured(self, field: str) -> bool:
+        """Whether a field's value was configured, not said."""
+        return any(one.field == field for one in self.defaults)
+
+    def without(self, *fields: str) -> Search:
+        """The search without what was configured for these fields; what was said stays."""
+        dropped = {one.field for one in self.defaults if one.field in fields}
+        unset = {field: self._field_defaults[field] for field in dropped}
+        return self._replace(**unset, defaults=tuple(one for one in self.defaults if one.field not in dropped))
 
 
 class Device(NamedTuple):

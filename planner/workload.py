@@ -62,11 +62,12 @@ class Variant(NamedTuple):
 
 
 class Assumption(NamedTuple):
-    """A value that the user did not give, with the flag that changes it."""
+    """A value that the command line did not give, with the flag that changes it. `origin` is the file or variable that did."""
 
     name: str
     value: str
     flag: str
+    origin: str | None = None
 
 
 class Training(NamedTuple):

@@ -36,7 +36,7 @@ LAYERS = (
     ("workload", "catalogue"),
     ("build",),
     ("entries", "compiled"),
-    ("fields", "yamlfile", "devices"),
+    ("fields", "yamlfile", "devices", "config", "kept"),
     ("records", "units", "errors", "folders", "deadline"),
 )
 

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from planner.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from planner.commands.options import Request
+    from planner.config import Setting
     from planner.plans import Estimate, Plan
     from planner.request import Search
     from planner.workload import Training
 
+#: tables and keys of planner.toml that only the command of a place uses
+_USED = {"modal": ("secrets", "volumes"), "local": ("trainer",), "hf": ()}
 LEROBOT = "lerobot"  # LeRobot's own --job.target: it submits to Hugging Face Jobs, one process on one GPU
 
 
@@ -22,7 +27,7 @@ def place_of(emit: str) -> str:
 
 def search_for(request: Request) -> Search:
     """The search, restricted to the place whose command is asked for."""
-    search, emit = request.search, request.emit
+    search, emit = request.search.without("targets"), request.emit
     place = place_of(emit)
     if search.targets and place not in search.targets:
         raise UsageError("usage", f"--emit {emit} runs on {place}, but --target says {', '.join(search.targets)}; leave one out")
@@ -41,6 +46,7 @@ class Emitted(NamedTuple):
     warnings: tuple[str, ...]
     notes: tuple[str, ...]  # what the policy asks of data and settings
     needs: tuple[str, ...]  # what has to be there before it can run
+    assumed: tuple[str, ...] = ()  # what planner.toml or the environment gave
 
 
 def command(plan: Plan, request: Request) -> Emitted:
@@ -54,6 +60,7 @@ def command(plan: Plan, request: Request) -> Emitted:
     place, form = place_of(request.emit), LEROBOT if request.emit == LEROBOT else ""
     estimate = plan.estimate(plan.recommended.id)
     target, name = base.get(place), run_name(plan.workload, estimate)
+    settings = request.settings
     if form and not request.repo_id:
         output = Output("hub", "")  # LeRobot makes a private repository by itself
     else:
@@ -61,15 +68,32 @@ def command(plan: Plan, request: Request) -> Emitted:
     job = lerobot.job(
         estimate, plan.workload, target=place, output=output, name=name, form=form,
         repo_id=request.repo_id, startup_timeout_s=catalogue.load().targets[place].startup_limit_s,
+        volumes=named(settings, "volumes"),
     )  # fmt: skip
-    text, needs = target.emit(job) if place != "hf" else "", target.needs(job)
-    if place == "hf":
+    if place == "modal":
+        from planner.targets import modal
+
+        secrets = {modal.VARIABLES[key]: name for key, name in named(settings, "secrets").items()}
+        text, needs = modal.emit(job, secrets), modal.needs(job, secrets)
+    elif place == "hf":
         from planner.targets import hf
 
         text = hf.emit_lerobot(job) if form else hf.emit(job, request.namespace)
-        needs = hf.needs_lerobot(job) if form else needs
+        needs = hf.needs_lerobot(job) if form else hf.needs(job)
+    else:
+        from planner.targets import local
+
+        trainer = settings.get("trainer")
+        text, needs = local.emit(job, trainer and trainer.value), target.needs(job)
     notes = (plan.workload.policy.notes,) if plan.workload.policy.notes else ()
-    return Emitted(text, job.warnings, notes, needs)
+    assumed = [f"{one.name} {one.value} ({one.origin})" for one in request.search.defaults]
+    assumed += [f"{key} {one.text} ({one.origin})" for key, one in settings.items() if key.partition(".")[0] in _USED[place]]
+    return Emitted(text, job.warnings, notes, needs, tuple(assumed))
+
+
+def named(settings: Mapping[str, Setting], table: str) -> dict[str, str]:
+    """What a table such as [volumes] of planner.toml says."""
+    return {name.partition(".")[2]: one.value for name, one in settings.items() if name.startswith(f"{table}.")}
 
 
 def run_name(training: Training, estimate: Estimate) -> str:

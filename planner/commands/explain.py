@@ -36,6 +36,8 @@ def run(
 
 def _search(search: Search, row: str | None) -> Search:
     """A card of one's own is only planned when it is named; naming its row is naming it."""
+    if row is not None:
+        search = search.without("targets", "gpus")
     place, _, gpu = (row or "").partition(":")
     if place == "local" and gpu and not search.gpus and not search.targets:
         return search._replace(targets=("local",), gpus=(gpu.split(":")[0],))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from planner import pasted, resolve
+from planner import config, pasted, resolve
 from planner.commands import complete, values
 from planner.commands.values import Reader
-from planner.errors import UsageError
-from planner.request import Search, Workload
+from planner.errors import PlanError, UsageError
+from planner.request import Default, Search, Workload
+
+if TYPE_CHECKING:
+    from planner.config import Setting
 
 Group = dict[str, inspect.Parameter]
 
@@ -27,6 +31,12 @@ class Request:
     search: Search
     argv: tuple[str, ...] = ()  # the whole command line, without the program's name
     said: dict[str, Any] = field(default_factory=dict)  # options of the other groups, by name
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """What planner.toml and the environment say, by key; empty where they say nothing."""
+        found: dict[str, Setting] = self.said.get("settings", {})
+        return found
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -148,7 +158,12 @@ def takes(*groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
                 raise UsageError("usage", f"`{ctx.command_path}` plans no training: leave out `--` and what follows it")
             rest = {parameter.name: said.pop(parameter.name) for parameter in own}
             said = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
-            return function(_request(said, ctx.obj["head"], ctx.obj["tail"]), **rest)
+            request = _request(said, ctx.obj["head"], ctx.obj["tail"])
+            try:
+                return function(request, **rest)
+            except PlanError as error:
+                _name_origins(error, request)
+                raise
 
         context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         parameters = [context, *own, *shared.values()]
@@ -162,10 +177,27 @@ def takes(*groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
 def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...]) -> Request:
     """Values by name -> the records they are fields of; what was not said keeps the record's default."""
     _refuse_misplaced(tail)
+    more: dict[str, Any] = {}
+    defaults: tuple[Default, ...] = ()
+    found = config.found() if said.keys() & SEARCH.keys() else None
+    if found:
+        from planner.commands import settings
+
+        configured = settings.load(found)
+        said, defaults = settings.fill(said, configured)
+        more, others = settings.fields(configured, Search._fields)
+        said["settings"], defaults = configured, (*defaults, *others)
     workload = {name: said.pop(name) for name in WORKLOAD if name in said}
     search = {name: said.pop(name) for name in SEARCH if name in said}
     argv = (*head, "--", *tail) if tail else head
-    return Request(Workload(**_given(workload), tail=tail), Search(**_given(search)), argv, said)
+    return Request(Workload(**_given(workload), tail=tail), Search(**_given(search), **more, defaults=defaults), argv, said)
+
+
+def _name_origins(error: PlanError, request: Request) -> None:
+    """An error about a flag that nobody wrote says where its value stands."""
+    for default in request.search.defaults:
+        if default.flag and re.search(rf"{default.flag}(?![\w-])", error.text):
+            error.text += f" ({default.flag} stands in {default.origin})"
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

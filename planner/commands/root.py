@@ -162,7 +162,7 @@ def _emit(request: Request) -> int:
         return plan.exit_code
     emitted = emission.command(plan, request)
     warnings = (*(text for _, text in plan.warnings), *emitted.warnings)
-    for kind, lines in (("warning", warnings), ("note", emitted.notes), ("needs", emitted.needs)):
+    for kind, lines in (("assumed", emitted.assumed), ("warning", warnings), ("note", emitted.notes), ("needs", emitted.needs)):
         for line in lines:
             terminal.note(f"{kind}: {line}")
     terminal.write_command(emitted.text)

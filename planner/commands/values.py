@@ -15,6 +15,7 @@ _WHOLE = re.compile(r"[0-9][0-9_]*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|sec|m|min|h|d|)", re.ASCII)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 MAX_TIMEOUT_S = 30 * 86400
@@ -117,6 +118,17 @@ def repository(flag: str) -> Reader:
     def read(value: str) -> str:
         if not _REPOSITORY.fullmatch(value):
             raise _usage(f"{flag} takes USER/NAME of a Hub repository, got {_shown(value)}")
+        return value
+
+    return read
+
+
+def name(flag: str) -> Reader:
+    """The name of something at a provider, such as a volume: safe in a command, a script and a path."""
+
+    def read(value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise _usage(f"{flag} takes a name of letters, digits, `-`, `_` and `.`, got {_shown(value)}")
         return value
 
     return read

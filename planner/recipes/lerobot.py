@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -45,11 +46,12 @@ def job(
     form: str = "",
     repo_id: str | None = None,
     startup_timeout_s: int | None = None,
+    volumes: Mapping[str, str] | None = None,
 ) -> Job:
     """The job of one estimate.
 
     `form` is "lerobot" where LeRobot itself submits it (`--job.target`). `repo_id` names a model repository that also
-    receives the model where `output` is a volume or a folder.
+    receives the model where `output` is a volume or a folder. `volumes` renames outputs, datasets and cache.
 
     Raises UsageError where this release, place or row cannot run the workload as it was planned.
     """
@@ -57,7 +59,8 @@ def job(
         raise UsageError("emit", f"{workload.policy.id} is trained by {workload.policy.trainer} beside a robot or a simulator, "
                          "not by lerobot-train: there is no command to print")
     draft = _Draft(estimate=estimate, workload=workload, target=target, form=form, output=output, name=name, repo_id=repo_id,
-                   own=_own(workload))
+                   own=_own(workload),
+                   volumes=_volumes(volumes or {}))
     if target != "local":
         surroundings.refuse_paths(draft.own, target, (OUTPUTS.mount, DATASETS.mount) if output.kind == "volume" else ())
     if workload.gradient_accumulation > 1 or estimate.gradient_accumulation > 1:
@@ -98,7 +101,7 @@ def job(
         trainer=trainer,
         env=env,
         secrets=secrets,
-        volumes=(OUTPUTS, DATASETS, CACHE) if draft.output.kind == "volume" else (),
+        volumes=tuple(draft.volumes.values()) if draft.output.kind == "volume" else (),
         cores=None if offer.vcpus is None else ceil(offer.vcpus / 2),
         ram_bytes=offer.ram_bytes,
         timeout_s=estimate.timeout_s,
@@ -108,6 +111,12 @@ def job(
         labels={"plan-run-id": re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:50] or "run"},
         warnings=tuple(draft.warnings),
     )
+
+
+def _volumes(names: Mapping[str, str]) -> dict[str, Volume]:
+    """The volumes by purpose, each under the name that it is given."""
+    usual = {"outputs": OUTPUTS, "datasets": DATASETS, "cache": CACHE}
+    return {purpose: volume._replace(name=names.get(purpose, volume.name)) for purpose, volume in usual.items()}
 
 
 def packages(workload: Training) -> tuple[str, ...]:
@@ -136,6 +145,7 @@ class _Draft(Arguments):
     output: Output
     name: str
     repo_id: str | None
+    volumes: dict[str, Volume]
 
     def policy(self) -> None:
         """Base weights the way the policy names them, and the variant's flags."""
@@ -201,9 +211,10 @@ class _Draft(Arguments):
         elif self.output.kind == "volume" and not root.startswith(DATASETS.mount + "/"):
             folder = surroundings.folder_name(root)
             self.force("dataset.root", f"{DATASETS.mount}/{folder}", "a container sees only its volumes")
-            upload = shlex.join(["modal", "volume", "put", DATASETS.name, root, "/" + folder])
+            volume = self.volumes["datasets"].name
+            upload = shlex.join(["modal", "volume", "put", volume, root, "/" + folder])
             self.warnings.append("upload the dataset before the first run: "
-                                 f"modal volume create {DATASETS.name} (once), then {upload}")
+                                 f"modal volume create {shlex.quote(volume)} (once), then {upload}")
         else:
             self.say("dataset.root", root)
 

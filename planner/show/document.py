@@ -64,9 +64,9 @@ def dump(plan: Plan | dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def assumptions(plan: Plan) -> list[dict[str, str]]:
-    """What nobody said, with the flag that says it."""
-    return [{"name": one.name, "value": one.value, "flag": one.flag} for one in plan.workload.assumptions]
+def assumptions(plan: Plan) -> list[dict[str, Any]]:
+    """What the command line did not say, with the flag that says it, and the file or variable that did."""
+    return [{"name": one.name, "value": one.value, "flag": one.flag, "origin": one.origin} for one in plan.workload.assumptions]
 
 
 def warnings(plan: Plan) -> list[dict[str, str]]:

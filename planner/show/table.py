@@ -109,7 +109,7 @@ def _sizes(work: Training) -> dict[tuple[int, int], int]:
 
 def assumptions(plan: Plan, width: int) -> list[Line]:
     """What nobody said, with the flags that say it."""
-    items = [f"{a.name.replace('_', ' ')} {text.clean(a.value)} ({a.flag})" for a in plan.workload.assumptions]
+    items = [f"{a.name.replace('_', ' ')} {text.clean(a.value)} ({text.clean(a.origin or a.flag)})" for a in plan.workload.assumptions]
     label = "assumed: "
     return lines.labelled(label, lines.flow(items, ", ", width - len(label)), "dim") if items else []
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from planner.job import Job, Output
+from planner.pasted import TRAINER
 from planner.targets.base import install
 
 name = "local"
+
+PROGRAMS = (TRAINER, "accelerate", "torchrun")  # what the trainer's environment brings
 
 
 def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Output:
@@ -15,10 +19,14 @@ def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Out
     return Output("folder", output or f"outputs/train/{run_name}")
 
 
-def emit(job: Job) -> str:
-    """One line for a shell."""
+def emit(job: Job, trainer: str | None = None) -> str:
+    """One line for a shell. `trainer` is the path of lerobot-train; its launchers lie beside it."""
     environment = [f"{key}={shlex.quote(value)}" for key, value in job.env.items()]
-    return " ".join([*environment, shlex.join(job.argv)])
+    program = job.argv[0]
+    if trainer is not None and program in PROGRAMS:
+        path = Path(trainer).expanduser()
+        program = str(path if program == TRAINER else path.with_name(program))
+    return " ".join([*environment, shlex.join([program, *job.argv[1:]])])
 
 
 def needs(job: Job) -> tuple[str, ...]:

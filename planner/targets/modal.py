@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -20,6 +22,7 @@ UV = "0.9.5"  # `latest` would make the image differ from build to build
 PYTHON = {"0.4.4": "3.11"}  # LeRobot from 0.5 on needs 3.12
 STARTUP_S = 1800  # pulling the image; by default Modal allows as long as for the training
 SECRETS = {"HF_TOKEN": "huggingface-secret", "WANDB_API_KEY": "wandb-secret"}
+VARIABLES = {"hf": "HF_TOKEN", "wandb": "WANDB_API_KEY"}  # as planner.toml calls their secrets
 
 
 def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Output:
@@ -31,8 +34,11 @@ def output_for(*, repo_id: str | None, output: str | None, run_name: str) -> Out
     return Output("volume", where)
 
 
-def emit(job: Job) -> str:
-    """The script. Raises UsageError for a timeout that Modal refuses."""
+def emit(job: Job, secrets: Mapping[str, str] = SECRETS) -> str:
+    """The script. `secrets` names the Modal secret of a variable where it is not the usual one.
+
+    Raises UsageError for a timeout that Modal refuses.
+    """
     assert job.output.kind == "volume", "a run on Modal keeps its outputs on a volume"
     if not 1 <= job.timeout_s <= LONGEST_S:
         raise UsageError("timeout", f"modal stops an attempt after {LONGEST_S} s, {job.timeout_s} s was asked for: "
@@ -40,7 +46,7 @@ def emit(job: Job) -> str:
     template = Template(Path(__file__).with_name("modal_script.py.txt").read_text(encoding="utf-8"))
     mounts = {volume.mount: volume.mount.strip("/").replace("/", "_") for volume in job.volumes}
     return template.substitute(
-        needs="\n".join(f"    {line}" for line in needs(job)[:-1]),
+        needs="\n".join(f"    {line}" for line in needs(job, secrets)[:-1]),
         outputs_name=next(volume.name for volume in job.volumes if volume.mount == OUTPUTS),
         output_dir=_rooted(job.output.where, mounts),
         launcher=_block("[]", [_string(token) for token in job.argv[: len(job.argv) - len(job.trainer)]]),
@@ -61,15 +67,15 @@ def emit(job: Job) -> str:
         startup_timeout=job.startup_timeout_s or STARTUP_S,
         retries=f"modal.Retries(initial_delay=0.0, max_retries={job.attempts - 1})" if job.attempts > 1 else "0",
         mounts=_block("{}", [f"ROOT + {_string(mount)}: {name}" for mount, name in mounts.items()], "    "),
-        secrets=_block("[]", [_secret(secret) for secret in job.secrets], "    "),
+        secrets=_block("[]", [_secret(variable, secrets) for variable in job.secrets], "    "),
         results=_string(job.output.where.removeprefix(OUTPUTS)),
     )
 
 
-def needs(job: Job) -> tuple[str, ...]:
+def needs(job: Job, secrets: Mapping[str, str] = SECRETS) -> tuple[str, ...]:
     """The `modal` package, an account, and one named secret for each secret variable."""
-    secrets = (f"modal secret create {_secret_name(variable)} {variable}=YOUR_VALUE" for variable in job.secrets)
-    return ("pip install modal", "modal setup", *secrets, "modal run --detach FILE, where FILE holds this script")
+    create = (f"modal secret create {shlex.quote(secret_name(one, secrets))} {one}=YOUR_VALUE" for one in job.secrets)
+    return ("pip install modal", "modal setup", *create, "modal run --detach FILE, where FILE holds this script")
 
 
 def _resources(job: Job) -> str:
@@ -78,13 +84,14 @@ def _resources(job: Job) -> str:
     return cpu + ("" if job.ram_bytes is None else f"\n    memory={-(-job.ram_bytes // MIB)},  # MiB")
 
 
-def _secret(variable: str) -> str:
+def _secret(variable: str, secrets: Mapping[str, str]) -> str:
     """Modal keeps secrets as named sets of variables; the value never leaves it."""
-    return f"modal.Secret.from_name({_string(_secret_name(variable))}, required_keys=[{_string(variable)}])"
+    return f"modal.Secret.from_name({_string(secret_name(variable, secrets))}, required_keys=[{_string(variable)}])"
 
 
-def _secret_name(variable: str) -> str:
-    return SECRETS.get(variable, variable.lower().replace("_", "-"))
+def secret_name(variable: str, secrets: Mapping[str, str] = SECRETS) -> str:
+    """The Modal secret that holds this variable."""
+    return secrets.get(variable) or SECRETS.get(variable) or variable.lower().replace("_", "-")
 
 
 def _rooted(token: str, mounts: dict[str, str]) -> str:

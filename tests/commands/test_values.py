@@ -65,5 +65,5 @@ def test_any_text_is_a_value_in_range_or_one_line(text: str) -> None:
 
 def test_every_field_of_a_request_is_an_option() -> None:
     assert set(options.WORKLOAD) == set(Workload._fields) - {"tail"}
-    # the deadline comes from the configuration; how old a dataset's facts may be, from what they are for
-    assert {*options.SEARCH, "deadline_s", "dataset_age_s"} == set(Search._fields)
+    # deadline and defaults come from the configuration; how old a dataset's facts may be, from what they are for
+    assert {*options.SEARCH, "deadline_s", "dataset_age_s", "defaults"} == set(Search._fields)
