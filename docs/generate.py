@@ -17,7 +17,7 @@ from typing import Any
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 FILES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backtest",), ("config",))
+COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backtest",), ("doctor",), ("config",))
 
 
 def plan(*arguments: str, columns: int = 120) -> str:

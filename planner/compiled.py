@@ -91,11 +91,12 @@ def _offer(row: list[Any]) -> Offer:
 
 def _policy(row: list[Any]) -> Policy:
     policy = dict(zip(Policy._fields, row, strict=True))
-    policy["releases"], policy["required"] = tuple(policy["releases"]), tuple(policy["required"])
+    for name in ("releases", "required", "gated"):
+        policy[name] = tuple(policy[name])
     policy["batch_size"] = Figure(*policy["batch_size"])
     if policy["base"] is not None:
-        name, flag, size, cameras = policy["base"]
-        policy["base"] = Base(name, flag, Figure(*size), tuple(cameras))
+        base, flag, size, cameras = policy["base"]
+        policy["base"] = Base(base, flag, Figure(*size), tuple(cameras))
     policy["sizes"] = {name: Figure(*value) for name, value in policy["sizes"].items()}
     policy["trained_by"] = tuple((flags, trained) for flags, trained in policy["trained_by"])
     policy["downloads"] = tuple((name, Figure(*size)) for name, size in policy["downloads"])

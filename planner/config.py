@@ -24,9 +24,10 @@ MAX_BYTES = 1_000_000
 #: variables of the tool that are no settings
 OWN = ("PLAN_HOME", "PLAN_DEBUG")
 
-_SECRET_NAME = re.compile(r"(^|[_.-])(\w*token|\w*key|secret|pass(word|wd|phrase)?|pwd|credentials?|auth)($|[_.-])", re.IGNORECASE)
-_SECRET = re.compile(r"hf_\w{12,}|(ak|as|wk|ws)-[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[a-z]_\w{20,}|[0-9a-f]{40}|AKIA\w{12,}")
-_AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+#: compiled where a file is read: a plan without one should not pay for it
+_SECRET_NAME = r"(?i)(^|[_.-])(\w*token|\w*key|secret|pass(word|wd|phrase)?|pwd|credentials?|auth)($|[_.-])"
+_SECRET = r"hf_\w{12,}|(ak|as|wk|ws)-[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[a-z]_\w{20,}|[0-9a-f]{40}|AKIA\w{12,}"
+_AT = r" \(at (?:line (\d+), column \d+|end of document)\)$"
 
 
 class Key(NamedTuple):
@@ -256,9 +257,9 @@ def _parsed(path: Path, file: str) -> dict[str, Any]:
     try:
         parsed: dict[str, Any] = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
-        at = _AT.search(str(error))
+        at = re.search(_AT, str(error))
         last = str(len(text.splitlines()) or 1)
-        place, reason = at[1] if at and at[1] else last, _AT.sub("", str(error))
+        place, reason = at[1] if at and at[1] else last, re.sub(_AT, "", str(error))
         raise _wrong(f"{file}:{place}: not valid TOML: {reason[:1].lower()}{reason[1:]}; write NAME = VALUE, text in quotes") from None
     except (ValueError, ArithmeticError, RecursionError):  # a number of thousands of digits, lists a thousand deep
         raise _wrong(f"{file}: not valid TOML: a number or a list in it is too large") from None
@@ -267,11 +268,11 @@ def _parsed(path: Path, file: str) -> dict[str, Any]:
 
 def _refuse_secret(name: str, values: Sequence[Any], *, unknown: bool = False) -> None:
     """A credential in a file that is copied, committed and shown. Its value is never repeated."""
-    if _SECRET.search(name):
+    if re.search(_SECRET, name):
         what = "a key"
-    elif unknown and _SECRET_NAME.search(name):
+    elif unknown and re.search(_SECRET_NAME, name):
         what = name
-    elif any(isinstance(value, str) and _SECRET.fullmatch(value.strip()) for value in values):
+    elif any(isinstance(value, str) and re.fullmatch(_SECRET, value.strip()) for value in values):
         what = f"the value of {name}"
     else:
         return

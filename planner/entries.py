@@ -178,6 +178,7 @@ def policy(file: str, name: str, data: Any, sources: dict[str, Source]) -> Polic
         required=entry.names("required", ()),
         trained_by=tuple(trained_by),
         downloads=tuple(downloads),
+        gated=entry.names("gated", ()),
         caveats=entry.mapping("caveats", {}),
         trainer=entry.text("trainer", "lerobot-train"),
         notes=entry.text("notes", ""),

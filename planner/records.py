@@ -148,6 +148,7 @@ class Policy(NamedTuple):
     required: tuple[str, ...] = ()  # arguments that the type cannot train without, e.g. --policy.action_mode=auto
     trained_by: tuple[tuple[dict[str, object], str], ...] = ()  # flag values -> what they train; first match decides
     downloads: tuple[tuple[str, Figure], ...] = ()  # (Hub id, bytes) it fetches beside its base
+    gated: tuple[str, ...] = ()  # Hub ids whose licence has to be accepted before it can train
     caveats: dict[str, str] = {}  # release -> what stops it from training this as it is installed
     trainer: str = "lerobot-train"  # what trains it, where that is not lerobot-train
     notes: str = ""

@@ -31,7 +31,7 @@ LAYERS = (
     ("resolve", "hub"),
     ("variants",),
     ("machine",),
-    ("datasets", "pasted", "job", "request"),
+    ("datasets", "pasted", "job", "request", "doctor"),
     ("metadata", "facts"),
     ("workload", "catalogue"),
     ("build",),

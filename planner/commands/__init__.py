@@ -15,6 +15,7 @@ COMMANDS = {
     "gpus": "List the GPUs with their memory, speed and prices.",
     "calibrate": "Read training logs, show the prediction beside them, and keep them for the next plans.",
     "backtest": "Show how far off the estimates are on measured runs.",
+    "doctor": "Check what a launch needs, and say how to mend it; changes nothing.",
     "config": "Show each setting and where it comes from, and the files that are kept.",
 }
 

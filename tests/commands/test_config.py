@@ -151,6 +151,16 @@ class TestFlagsWinSilently:
         assert targets(document) == {"local"} and document["recommended"]
         assert "target" not in {one["name"] for one in document["assumptions"]}
 
+    def test_a_budget_for_rent_does_not_rule_out_a_card_of_ones_own(self, room: Room) -> None:
+        room.user("max_cost = 5\n")
+        own = ("--gpu", "rtx4090", "--target", "local")
+        assert room.document(*WORK, *own)["recommended"] and room(*WORK, *own, "--max-cost", "5")[0] == 4
+        room.variable("PLAN_ELECTRICITY", "0.31")
+        document = room.document(*WORK, *own)
+        assert document["estimates"][0]["usd"]["p50"] > 0
+        assert {"name": "electricity", "value": "0.31 USD/kWh", "flag": "--electricity", "origin": "PLAN_ELECTRICITY"} \
+            in document["assumptions"]
+
     def test_a_place_that_does_not_have_the_configured_card(self, room: Room) -> None:
         room.own('gpu = "h100"\n')
         assert targets(room.document(*WORK, "--target", "hf")) == {"hf"}
