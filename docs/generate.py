@@ -17,13 +17,16 @@ from typing import Any
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 FILES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("calibrate",), ("backtest",), ("doctor",), ("config",))
+COMMANDS = ((), ("explain",), ("policies",), ("gpus",), ("prices",), ("calibrate",), ("backtest",), ("doctor",), ("config",))
+TODAY = "2026, 11, 20"  # what the samples count ages to, whatever the day
 
 
 def plan(*arguments: str, columns: int = 120) -> str:
     """What the installed program prints into a pipe."""
-    environment = os.environ | {"COLUMNS": str(columns), "XDG_CONFIG_HOME": "/nonexistent", "CUDA_VISIBLE_DEVICES": ""}
-    program = [sys.executable, "-c", "import sys; from planner.commands import main; sys.argv[0] = 'plan'; sys.exit(main())"]
+    environment = os.environ | {"COLUMNS": str(columns), "XDG_CONFIG_HOME": "/nonexistent", "PLAN_HOME": "/nonexistent",
+                                "CUDA_VISIBLE_DEVICES": ""}
+    program = [sys.executable, "-c", f"""import sys, datetime; from planner import api; from planner.commands import main
+api.clock = lambda: datetime.datetime({TODAY}, tzinfo=datetime.timezone.utc); sys.argv[0] = 'plan'; sys.exit(main())"""]
     done = subprocess.run([*program, *arguments], capture_output=True, text=True, env=environment, check=True)
     return done.stdout.rstrip()
 

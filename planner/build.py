@@ -73,7 +73,9 @@ def build(data: Path, user: Path | None) -> Catalogue:
         target = merged.pop("target", None)
         if target != path.stem:
             raise UsageError("catalogue", f"{layer.file}: target: expected {path.stem!r}, the file's name, got {target!r}")
-        targets[target] = entries.rules(layer.own_file if set(layer.own) & set(RULES) else layer.file, target, merged, sources)
+        own_rates = {"cpu_price", "memory_price"} & set(layer.own.get("rules") or {})
+        targets[target] = entries.rules(layer.own_file if set(layer.own) & set(RULES) else layer.file, target, merged, sources,
+                                        "user" if own_rates else "bundled")
         for file, name, value, mine in layer.section("offers"):
             made = entries.offers(file, target, name, value, sources, "user" if mine else "bundled")
             for offer in made:

@@ -48,7 +48,7 @@ def choose(
         kind="lerobot",
         workload=training,
         estimates=tuple(rows),
-        prices=prices.used(rentable),
+        prices=prices.used(rentable, catalogue),
         recommended=None if best is None else Recommendation(
             best.id, best.offer.target, best.offer.flavor, _why(best, possible, cheapest, fastest, search)),
         cheapest=cheapest.id if cheapest else None,
@@ -57,6 +57,7 @@ def choose(
                   *advice.warnings(rows, best, training, search, estimator, machine)),
         error=error,
         exit_code=code,
+        unplanned=offers.unplanned(search, catalogue),
     )
 
 

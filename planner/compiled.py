@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from planner.records import Base, Catalogue, Figure, Gpu, Offer, Policy, Profile, Run, Source, StartupRange, TargetRules
+from planner.records import Base, BillingRule, Catalogue, Figure, Gpu, Offer, Policy, Profile, Run, Source, StartupRange, TargetRules
 
 FILE = "catalogue.json"
 
@@ -111,4 +111,5 @@ def _rules(row: list[Any]) -> TargetRules:
         rules[name] = {term: StartupRange(*value) for term, value in rules[name].items()}
     rules["decode_kappa"] = StartupRange(*rules["decode_kappa"])
     rules["unbounded"] = tuple(rules["unbounded"])
+    rules["billing"] = tuple(BillingRule(*rule) for rule in rules["billing"])
     return TargetRules(**rules)

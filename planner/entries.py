@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from planner.fields import Entry, spread
-from planner.records import KINDS, Base, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
+from planner.records import KINDS, Base, BillingRule, Figure, Gpu, Offer, Policy, Run, Source, TargetRules
 from planner.units import parse_quantity
 
 
@@ -44,10 +44,18 @@ def gpu(file: str, name: str, data: Any, sources: dict[str, Source]) -> Gpu:
     return result
 
 
-def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Source]) -> TargetRules:
+def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Source], rates_method: str) -> TargetRules:
     """The part of data/offers/<target>.yaml that is not offers. Takes its keys out of `data`."""
     top = Entry(file, target, {key: data.get(key) for key in ("title", "rules", "startup", "bandwidth", "cpu_kappa", "draw")}, sources)
     rule = Entry(file, "rules", top.take("rules"), sources)
+    price_list = rule.take("price_list", None)
+    if price_list is not None:
+        inner = Entry(file, "rules: price_list", price_list, sources)
+        price_list = inner.origin()[0]
+        inner.done()
+    others = rule.mapping("other", {})  # rules that a plan does not use
+    billing = tuple(_billing_rule(Entry(file, f"rules: {name}", value, sources), name)
+                    for name, value in {**rule.data, **others}.items() if name in others or isinstance(value, dict))
     startup = Entry(file, "startup", top.take("startup"), sources)
     bandwidth = Entry(file, "bandwidth", top.take("bandwidth"), sources)
     draw = Entry(file, "draw", top.take("draw") or {}, sources)
@@ -72,9 +80,19 @@ def rules(file: str, target: str, data: dict[str, Any], sources: dict[str, Sourc
         unbounded=rule.names("unbounded", ()),
         notes=rule.text("notes", ""),
         draw={name: spread(Entry(file, f"draw: {name}", draw.take(name), sources), None) for name in ("gpu", "rest") if draw.data},
+        price_list=price_list,
+        rates_method=rates_method,
+        billing=billing,
     )
     rule.done()
     draw.done()
+    return result
+
+
+def _billing_rule(entry: Entry, name: str) -> BillingRule:
+    value = entry.text("value")
+    result = BillingRule(name.replace("_", " "), value, *entry.origin())
+    entry.done()
     return result
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from planner import devices, owned, prices
 from planner.errors import NothingOffered, UsageError
-from planner.records import Offer
+from planner.records import Offer, Unplanned
 from planner.resolve import nearest
 from planner.workload import Training
 
@@ -46,6 +46,14 @@ def allowed(training: Training, search: Search, catalogue: Catalogue, machine: M
     if not offers:
         raise NothingOffered("usage", _no_offer(search, training, machine, catalogue))
     return offers
+
+
+def unplanned(search: Search, catalogue: Catalogue) -> tuple[Unplanned, ...]:
+    """What the places asked for list, or listed, and no plan can use; nothing where GPUs are named, for those are known."""
+    if search.gpus:
+        return ()
+    return tuple(one for one in catalogue.unplanned
+                 if (not search.targets or one.target in search.targets) and search.num_gpus in (None, one.quote.num_gpus))
 
 
 def _spelled(name: _Named, offers: list[Offer]) -> list[Offer]:
@@ -105,6 +113,9 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
         return _Named(gpus[wanted], None, count)
     if wanted in flavors:
         return _Named(None, flavors[wanted], count)
+    for one in catalogue.unplanned:
+        if plain(one.quote.flavor) == wanted:
+            raise UsageError("gpu", f"--gpu {name}: {one.id}: {one.why}; `plan prices` lists what there is")
     same = [gpu.id for gpu in devices.named(text, catalogue.gpus)]
     if len(same) == 1:
         return _Named(same[0], None, count)

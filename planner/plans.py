@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from planner.records import Offer
+from planner.records import Offer, Unplanned
 from planner.units import Interval
 from planner.workload import Training
 
@@ -137,6 +137,7 @@ class Plan(NamedTuple):
     warnings: tuple[tuple[str, str], ...] = ()
     error: tuple[str, str] | None = None  # (code, text)
     exit_code: int = 0
+    unplanned: tuple[Unplanned, ...] = ()  # what places list, or listed, and that cannot be estimated
 
     def estimate(self, row: str) -> Estimate:
         """The estimate with this id; KeyError if there is none."""

@@ -1,11 +1,14 @@
-"""What an hour costs: the catalogue's prices, with CPU and memory added where a target sells them apart. Pure."""
+"""What an hour costs: the catalogue's prices, with CPU and memory added where a target sells them apart; and how old they are. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import date, datetime
 from decimal import Decimal
 from math import ceil
 
-from planner.plans import Price
+from planner.errors import PricesTooOld
+from planner.plans import Plan, Price
 from planner.records import Catalogue, Offer
 from planner.units import GIB
 from planner.workload import Training
@@ -51,7 +54,8 @@ def priced_offer(offer: Offer, catalogue: Catalogue, training: Training) -> Offe
         (f"{cores} CPU cores", _decimal(rules.usd_per_core_hour.value) * cores),
         (f"{ram // GIB} GiB of memory", _decimal(rules.usd_per_gib_hour.value) * (ram // GIB)),
     )
-    placed = offer._replace(vcpus=2.0 * cores, ram_bytes=ram)
+    dated = None if rules.rates_method == "user" else min(rules.usd_per_core_hour.as_of, rules.usd_per_gib_hour.as_of)
+    placed = offer._replace(vcpus=2.0 * cores, ram_bytes=ram, rates_as_of=dated)
     if offer.usd_per_hour is None:
         return placed
     return placed._replace(usd_per_hour=offer.usd_per_hour + sum(usd for _, usd in extra), price_parts=((gpu, offer.usd_per_hour), *extra))
@@ -61,10 +65,76 @@ def _decimal(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-def used(offers: list[Offer]) -> tuple[Price, ...]:
-    """The price lists behind these offers: one a target, source and date."""
+def used(offers: list[Offer], catalogue: Catalogue) -> tuple[Price, ...]:
+    """The price lists behind these offers: one a target, source and date; the rates of CPU and memory count where they are sold apart."""
     seen = {
         (offer.target, offer.price_source or "", offer.price_as_of or "", offer.price_method)
         for offer in offers if offer.usd_per_hour is not None
     }
+    for target in {key[0] for key in seen}:
+        rules = catalogue.targets[target]
+        seen |= {(target, rate.source, rate.as_of, _method(rate.source, rules.price_list, rules.rates_method))
+                 for rate in (rules.usd_per_core_hour, rules.usd_per_gib_hour) if rate is not None}
     return tuple(Price(*key) for key in sorted(seen))
+
+
+def _method(source: str, price_list: str | None, rates_method: str) -> str:
+    """How one of the two rates got here: where only one of them is live the other is still bundled."""
+    return rates_method if rates_method != "live" or source == price_list else "bundled"
+
+
+# ------------------------------------------------------------------------------------------ age
+
+#: Days after which a price is mentioned, and after which nothing is launched at it.
+WARN_DAYS, LAUNCH_DAYS = 30.0, 90.0
+
+
+def age_days(as_of: str, now: datetime) -> int | None:
+    """Whole days from an ISO date to `now` (UTC), 0 for one to come; a year counts from its first day. None: undated."""
+    text = as_of[:10]
+    for padded in (text, text[:7] + "-01", text[:4] + "-01-01"):
+        try:
+            return max(0, (now.date() - date.fromisoformat(padded)).days)
+        except ValueError:
+            continue
+    return None
+
+
+def age_warning(prices: Iterable[Price], now: datetime, max_age_days: float | None = None) -> tuple[str, str] | None:
+    """(code, text) of one line about all price lists that are old; the user's own prices are the user's to look after."""
+    limit = LAUNCH_DAYS if max_age_days is None else max_age_days
+    oldest: dict[str, float] = {}
+    for price in prices:
+        if price.method != "user":
+            days = age_days(price.as_of, now)
+            oldest[price.target] = max(oldest.get(price.target, 0), float("inf") if days is None else days)
+    words: list[str] = []
+    for target, age in oldest.items():
+        if age > min(WARN_DAYS, limit):
+            told = "undated" if age == float("inf") else f"{age:.0f}" if words else f"{age:.0f} days old"
+            words.append(f"{target} {told}{f' (over {limit:g}: no launch)' if age > limit else ''}")
+    return ("price-age", f"prices: {', '.join(words)}: plan prices --refresh") if words else None
+
+
+def too_old(plan: Plan, now: datetime, max_age_days: float | None = None) -> PricesTooOld | None:
+    """Why the recommended row of this plan must not be launched at its price; None where it may be.
+
+    Its price has to be known, with a date at most `max_age_days` [90] before `now` (UTC). A price that the user gave has no
+    age, and a machine of one's own no price.
+    """
+    if plan.recommended is None or plan.recommended.target == "local":
+        return None
+    row, limit = plan.recommended.id, LAUNCH_DAYS if max_age_days is None else max_age_days
+    offer = plan.estimate(row).offer
+    if offer.usd_per_hour is None:
+        return PricesTooOld("price-unknown", f"{row} has no price, so nothing says what it may cost: "
+                            "plan prices --refresh, or take another row")
+    parts = [offer.price_as_of or ""] if offer.price_method != "user" else []
+    for as_of in [*parts, *([offer.rates_as_of] if offer.rates_as_of else [])]:
+        days = age_days(as_of, now)
+        if days is None:
+            return PricesTooOld("price-age", f"{row}: its price has no date, and a launch needs one: plan prices --refresh")
+        if days > limit:
+            return PricesTooOld("price-age", f"{row}: its price is {days} days old ({as_of}), and a launch takes at most {limit:g}: "
+                                f"plan prices --refresh, or --max-price-age {days + 1}")
+    return None

@@ -82,6 +82,7 @@ class Offer(NamedTuple):
     price_as_of: str | None
     price_method: str  # bundled, live, user
     per_gpu: bool = False  # the flavor is one GPU, and any number of it can be had
+    rates_as_of: str | None = None  # the older date of the rates for CPU and memory in its price; None: none are, or the user gave them
     price_parts: tuple[tuple[str, Decimal], ...] = ()  # ("1 × L4", 0.80), ("5 cores", 0.2365) ...; sums to usd_per_hour
 
     @property
@@ -89,6 +90,58 @@ class Offer(NamedTuple):
         """Row id: hf:l4x1, modal:L4, modal:L4:4, local:rtx4090. Only where the flavor does not say how many, the count follows."""
         count = f":{self.num_gpus}" if self.num_gpus > 1 and self.per_gpu else ""
         return f"{self.target}:{self.flavor}{count}"
+
+
+class Quote(NamedTuple):
+    """What a place's own price list says of one flavor."""
+
+    flavor: str
+    usd_per_hour: Decimal | None  # of the flavor, or of one GPU where those are sold singly; None: no price, or none that is above 0
+    gpu: str | None = None  # the place's words for its GPU; None: not said
+    num_gpus: int | None = None  # 0: none; None: not said
+    vram_bytes: int | None = None  # of all its GPUs together
+    vcpus: float | None = None
+    ram_bytes: int | None = None
+    disk_bytes: int | None = None
+    per_gpu: bool = False
+    odd_unit: str | None = None  # the unit of its price where that is not known: the price is not used
+
+
+class PriceList(NamedTuple):
+    """The answer of one place to the question what it rents, and for how much."""
+
+    target: str
+    source: str  # id in data/sources.yaml
+    quotes: tuple[Quote, ...]
+    usd_per_core_hour: Decimal | None = None
+    usd_per_gib_hour: Decimal | None = None
+    remarks: tuple[str, ...] = ()  # what of the answer is not used, and why
+    as_of: str = ""  # UTC, 2026-11-20T20:18:01Z
+
+
+class Unplanned(NamedTuple):
+    """Something that a place lists or listed, and that cannot be planned."""
+
+    target: str
+    quote: Quote
+    price_source: str | None
+    price_as_of: str | None
+    price_method: str  # bundled, live
+    why: str
+    gone: bool = False  # it was offered once
+
+    @property
+    def id(self) -> str:
+        return f"{self.target}:{self.quote.flavor}"
+
+
+class BillingRule(NamedTuple):
+    """One rule by which a place bills, as it stands in the catalogue."""
+
+    name: str
+    value: str  # with its unit: 1 min, 0.0473 USD/core-h, × 1.15
+    source: str
+    as_of: str
 
 
 class TargetRules(NamedTuple):
@@ -112,6 +165,9 @@ class TargetRules(NamedTuple):
     unbounded: tuple[str, ...]  # what the worst case cannot include, in words
     notes: str = ""
     draw: dict[str, StartupRange] = {}  # where electricity is what it costs: "gpu", a share of the board power; "rest", a share of that
+    price_list: str | None = None  # source id of the place's own answer, where it can be asked
+    rates_method: str = "bundled"  # bundled, live, user: how the two rates got here
+    billing: tuple[BillingRule, ...] = ()  # every rule above that is about money or time, and those that a plan does not use, dated
 
 
 class Base(NamedTuple):
@@ -237,6 +293,7 @@ class Catalogue(NamedTuple):
     profiles: tuple[Profile, ...]
     runs: tuple[Run, ...]  # those that are scored; read_runs() has all
     digest: str = ""  # of the bundled files it was made from; empty where a user's entries are in it
+    unplanned: tuple[Unplanned, ...] = ()  # what a live price list names and no plan can use
 
     def source(self, name: str | None) -> Source | None:
         return self.sources.get(name or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ PACKAGE = ROOT / "planner"
 #: rooms from the top down; a module imports only from its own layer or one below (docs/architecture.md)
 LAYERS = (
     ("commands",),
-    ("recipes", "targets", "show"),
+    ("recipes", "show"),
     ("api",),
+    ("pricebook", "pricefeed"),
     ("backtest", "published", "calibrate", "trainlog", "ownruns"),
     ("choose",),
     ("advice",),
@@ -26,6 +28,7 @@ LAYERS = (
     ("bill", "bounds", "electricity"),
     ("speed", "memory"),
     ("prices", "evidence"),
+    ("overlay", "targets"),
     ("work",),
     ("profiles", "plans"),
     ("resolve", "hub"),
@@ -54,6 +57,18 @@ def test_provider_sdks_and_heavy_modules_are_not_imported(arguments: tuple[str, 
     heavy = {"huggingface_hub", "modal", "torch", "lerobot", "pydantic", "numpy", "httpx", "httpx2", "asyncio", "jsonschema", "yaml"}
     assert "planner" in modules and "typer" in modules
     assert not modules & heavy
+
+
+def test_cached_prices_need_no_sdk(tmp_path: Path) -> None:
+    code = "from planner import pricefeed; from planner.records import PriceList, Quote; from planner.request import Search, Workload\n" \
+        "from decimal import Decimal; import planner, sys\n" \
+        "pricefeed.keep(PriceList('hf', 'hf_jobs_hardware', (Quote('l4x1', Decimal('9')),), as_of='2030-01-01T00:00:00Z'))\n" \
+        "plan = planner.plan(Workload(policy='act', episodes=5), Search(targets=('hf',)))\n" \
+        "assert plan.estimate('hf:l4x1').offer.usd_per_hour == 9\n" \
+        "print(sorted({'huggingface_hub', 'modal', 'httpx2', 'asyncio', 'planner.targets.hf'} & set(sys.modules)))"
+    home = os.environ | {"PLAN_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=home)
+    assert done.stdout.strip() == "[]"
 
 
 def test_json_needs_no_rich() -> None:
@@ -97,6 +112,9 @@ def test_imports_point_downward_only() -> None:
 def test_rooms_that_must_not_know_each_other(room: str, other: str) -> None:
     for path in (PACKAGE / room).glob("*.py"):
         text = path.read_text(encoding="utf-8")
+        own = f"_{path.stem.strip('_').split('_')[0]}"  # the parts of a place begin with _ and its name
         for name in (p.stem for p in (PACKAGE / other).glob("*.py") if p.stem not in ("__init__", "base", path.stem)):
+            if room == other and (name.startswith(own) or own == f"_{name}"):
+                continue
             assert f"planner.{other}.{name}" not in text, f"{path.name} imports {name}"
             assert f"from planner.{other} import {name}" not in text, f"{path.name} imports {name}"

@@ -13,6 +13,7 @@ COMMANDS = {
     "explain": "Show every term of one row of the plan, with its source.",
     "policies": "List the policies that can be planned.",
     "gpus": "List the GPUs with their memory, speed and prices.",
+    "prices": "Show every price, bundled and live, and fetch today's.",
     "calibrate": "Read training logs, show the prediction beside them, and keep them for the next plans.",
     "backtest": "Show how far off the estimates are on measured runs.",
     "doctor": "Check what a launch needs, and say how to mend it; changes nothing.",

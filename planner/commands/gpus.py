@@ -21,10 +21,10 @@ def run(
         None, metavar="[NAME]…", help="Only those with this in their id, as in rtx40, laptop or jetson [all].", show_default=False
     ),
 ) -> int:
-    from planner import catalogue
+    from planner import api
     from planner.show import browse
 
-    known = _only(catalogue.load(), names or ())
+    known = _only(api.offered(), names or ())
     if request.json:
         terminal.write_json(browse.gpus_document(known))
     else:

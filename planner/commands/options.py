@@ -189,6 +189,8 @@ def _request(said: dict[str, Any], head: tuple[str, ...], tail: tuple[str, ...])
         said["settings"], defaults = configured, (*defaults, *others)
     workload = {name: said.pop(name) for name in WORKLOAD if name in said}
     search = {name: said.pop(name) for name in SEARCH if name in said}
+    if search.get("live") and search.get("offline"):
+        raise UsageError("usage", "--live and --offline contradict each other: leave one out")
     argv = (*head, "--", *tail) if tail else head
     return Request(Workload(**_given(workload), tail=tail), Search(**_given(search), **more, defaults=defaults), argv, said)
 

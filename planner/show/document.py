@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from planner.plans import Estimate, Instead, Money, Plan
+from planner.records import Unplanned
 from planner.units import GB, Interval
 from planner.workload import Training
 
@@ -32,6 +33,7 @@ def document(plan: Plan) -> dict[str, Any]:
             for price in plan.prices
         ],
         "estimates": [estimate(one) for one in plan.estimates],
+        "not_estimated": [_unplanned(one) for one in plan.unplanned],
         "recommended": chosen
         and {"id": chosen.id, "target": chosen.target, "flavor": chosen.flavor, "why": chosen.why},
         "cheapest": plan.cheapest,
@@ -50,6 +52,7 @@ def failure(kind: str, code: str, text: str) -> dict[str, Any]:
         "assumptions": [],
         "prices": [],
         "estimates": [],
+        "not_estimated": [],
         "recommended": None,
         "cheapest": None,
         "fastest": None,
@@ -137,6 +140,22 @@ def estimate(one: Estimate) -> dict[str, Any]:
         "why_not": one.why_not,
         "instead": one.instead and _instead(one.instead),
         "unbounded": list(one.unbounded),
+    }
+
+
+def _unplanned(one: Unplanned) -> dict[str, Any]:
+    quote = one.quote
+    return {
+        "id": one.id,
+        "target": one.target,
+        "flavor": quote.flavor,
+        "gpu": quote.gpu,
+        "num_gpus": quote.num_gpus,
+        "vram_gb": None if quote.vram_bytes is None else _gb(quote.vram_bytes),
+        "vcpus": quote.vcpus,
+        "ram_gb": None if quote.ram_bytes is None else _gb(quote.ram_bytes),
+        "usd_per_hour": usd(quote.usd_per_hour),
+        "why": one.why,
     }
 
 

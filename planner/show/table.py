@@ -57,7 +57,8 @@ def table(
     out = [*head(plan, width), *assumptions(plan, width), []]
     if rows:
         out += _rows(plan, rows, width, plain)
-        out += _left_out(plan, rows, width)
+        out += _unplanned(plan, width) if show_all else []
+        out += _left_out(plan, rows, width, show_all)
         out.append([])
     out += _footer(plan, rows, width)
     out += _next_commands(plan, command)
@@ -213,16 +214,30 @@ def _reason(estimate: Estimate) -> str:
     return f"{text.clean(instead.text)}: {text.duration(instead.wall_clock_s.p50)}{price}"
 
 
-def _left_out(plan: Plan, rows: list[Estimate], width: int) -> list[Line]:
+def _unplanned(plan: Plan, width: int) -> list[Line]:
+    """What places list, or listed, and that has no estimate: its machine and why."""
+    out: list[Line] = []
+    for one in plan.unplanned:
+        quote = one.quote
+        machine = [] if quote.gpu is None or not quote.num_gpus else [f"{quote.num_gpus} × {quote.gpu}"]
+        machine += [f"{text.gigabytes(quote.vram_bytes)} of VRAM"] if quote.vram_bytes else []
+        machine += [f"{text.money(quote.usd_per_hour)}/h"] if quote.usd_per_hour and not one.gone else []
+        words = f"{one.target} {quote.flavor}: {', '.join([*machine, one.why])}"
+        out += lines.labelled(" ✗ ", lines.wrap(text.clean(words), width - 3), "dim")
+    return out
+
+
+def _left_out(plan: Plan, rows: list[Estimate], width: int, show_all: bool) -> list[Line]:
     hidden = [estimate for estimate in plan.estimates if all(estimate is not row for row in rows)]
-    if not hidden:
+    unplanned = 0 if show_all else len(plan.unplanned)
+    if not hidden and not unplanned:
         return []
     fit = sum(estimate.fits and estimate.why_not is None for estimate in hidden)
     lack = sum(not estimate.fits for estimate in hidden)
     ruled_out = len(hidden) - fit - lack
-    kinds = [(fit, "that fit"), (lack, "too small"), (ruled_out, "ruled out")]
+    kinds = [(fit, "that fit"), (lack, "too small"), (ruled_out, "ruled out"), (unplanned, "without an estimate")]
     what = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
-    shown = f"Shown {len(rows)} of {len(plan.estimates)}; not shown: {what}. --all shows every one."
+    shown = f"Shown {len(rows)} of {len(plan.estimates) + unplanned}; not shown: {what}. --all shows every one."
     return lines.labelled("   ", lines.wrap(shown, width - 3), "dim")
 
 

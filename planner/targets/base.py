@@ -10,10 +10,14 @@ import importlib
 import pkgutil
 import re
 import shlex
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Protocol, cast
 
+from planner.deadline import Deadline
 from planner.errors import UsageError
 from planner.job import Job, Output
+from planner.records import PriceList, Quote
 
 
 class Target(Protocol):
@@ -35,10 +39,11 @@ class Target(Protocol):
 
 
 def names() -> list[str]:
-    """Names of all places."""
+    """Names of all places; a module whose name begins with `_` is a part of one."""
     import planner.targets
 
-    return sorted(module.name for module in pkgutil.iter_modules(planner.targets.__path__) if module.name != "base")
+    return sorted(module.name for module in pkgutil.iter_modules(planner.targets.__path__)
+                  if module.name != "base" and not module.name.startswith("_"))  # fmt: skip
 
 
 def get(name: str) -> Target:
@@ -46,6 +51,36 @@ def get(name: str) -> Target:
     if name not in names():
         raise UsageError("target", f"unknown target {name!r}; targets are {', '.join(names())}")
     return cast(Target, importlib.import_module(f"planner.targets.{name}"))
+
+
+def feed(name: str) -> Callable[[Deadline], PriceList] | None:
+    """What asks the place of this name for its prices: `prices(deadline)` of its module. None where it has none to ask for.
+
+    It returns the answer without source and date, or raises NotAuthorised, Unreachable or, where it gives up in time, TimeoutError.
+    """
+    found: Callable[[Deadline], PriceList] | None = getattr(get(name), "prices", None)
+    return found
+
+
+#: unit of a price -> how many of it an hour has
+PER_HOUR = {"second": 3600, "minute": 60, "hour": 1}
+
+
+def odd_units(place: str, quotes: Iterable[Quote]) -> tuple[str, ...]:
+    """What to say of prices in a unit that is not in PER_HOUR."""
+    return tuple(f"{place} {quote.flavor}: sold by the {quote.odd_unit!r}, a unit that is not known: its live price is not used"
+                 for quote in quotes if quote.odd_unit is not None)
+
+
+def usd(value: object, times: int = 1) -> Decimal | None:
+    """A price as a place states it, `times` over; None where it is none: absent, zero, negative or no number."""
+    try:
+        price = (Decimal(str(value)) * times).normalize()
+        if not price.is_finite() or price <= 0:
+            return None
+        return price.quantize(Decimal("0.01")) if price == round(price, 2) else price
+    except ArithmeticError:
+        return None
 
 
 def install(job: Job) -> str:

@@ -83,7 +83,8 @@ class TestPlan:
 
     def test_an_old_dataset_is_warned_of(self, plan: Run, tmp_path: Path) -> None:
         write_dataset(tmp_path / "pick", "v2.1")
-        (warning,) = plan_document(plan("--policy", "act", "--dataset", "pick", "--json"))["warnings"]
+        warnings = plan_document(plan("--policy", "act", "--dataset", "pick", "--json"))["warnings"]
+        (warning,) = [one for one in warnings if one["code"] != "price-age"]  # which depends on the day
         assert "convert_dataset_v21_to_v30" in warning["text"]
 
     def test_the_commands_that_it_suggests_work(self, plan: Run) -> None:

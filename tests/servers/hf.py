@@ -1,4 +1,4 @@
-"""A loopback Hugging Face Hub that takes jobs, for the real `hf` CLI, and has datasets. Strict: what it does not know it refuses."""
+"""A loopback Hugging Face Hub for the real client: jobs, hardware and datasets. Strict: what it does not know it refuses."""
 
 from __future__ import annotations
 
@@ -12,21 +12,37 @@ from tests.servers import loopback
 from tests.servers.hub import Datasets
 from tests.servers.loopback import TOKEN, Reply, Request
 
-__all__ = ["TOKEN", "USER", "Hub", "serve"]
+__all__ = ["HARDWARE", "TOKEN", "USER", "Hub", "flavor", "serve"]
 
 USER = "me"
 FIELDS = {"command", "arguments", "environment", "flavor", "secrets", "timeoutSeconds", "attempts", "labels", "volumes",
           "dockerImage"}
+HARDWARE = "/api/jobs/hardware"
+
+
+def flavor(
+    name: str, usd_per_minute: float | None, gpu: str | None = None, count: int = 1, vram: str = "24 GB", **fields: Any
+) -> dict[str, Any]:
+    """An entry of the hardware list as the Hub writes it; `vram` is that of all GPUs together."""
+    accelerator = gpu and {"type": "gpu", "model": gpu, "quantity": str(count), "vram": vram, "manufacturer": "Nvidia"}
+    micro = None if usd_per_minute is None else round(usd_per_minute * 10**6)
+    return {
+        "name": name, "prettyName": name, "cpu": "8 vCPU", "ram": "30 GB", "ephemeralStorage": "400 GB", "accelerator": accelerator,
+        "unitCostMicroUSD": micro, "unitCostUSD": usd_per_minute, "unitLabel": "minute",
+    } | fields
 
 
 @dataclass
 class Hub(Datasets):
-    """`jobs` holds the accepted job requests."""
+    """`jobs` holds the accepted job requests, `hardware` what can be rented, which anybody may ask for."""
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    hardware: Any = field(default_factory=list)
 
     def answer(self, request: Request) -> Reply | None:
         route = (request.method, request.path)
+        if route == ("GET", HARDWARE):
+            return Reply(200, self.hardware)
         if route not in (("GET", "/api/whoami-v2"), ("POST", f"/api/jobs/{USER}")):
             return super().answer(request)
         if request.token != TOKEN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.show.test_explain import TOTALS, sums
 from tests.test_datasets import info
 
 Plan = Callable[..., tuple[int, str]]
+TODAY = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)  # what ages are counted to, whatever the day
 BYTES = bytes(3_000_000)
 
 
@@ -29,6 +31,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.C
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PLAN_HOME", str(tmp_path))
+    monkeypatch.setattr("planner.api.clock", lambda: TODAY)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, columns: int = 120) -> tuple[int, str]:
@@ -52,6 +55,7 @@ CASES = {
     "explain": (0, ("explain", "hf:l4x1", "--policy", "smolvla", "--episodes", "50")),
     "policies": (0, ("policies",)),
     "gpus": (0, ("gpus",)),
+    "prices": (0, ("prices",)),
 }
 
 
