@@ -1,18 +1,22 @@
-"""data/*.yaml and data/profiles.csv → one frozen, checked Catalogue."""
+"""data/*.yaml and data/profiles.csv, with a user's own files → one frozen, checked Catalogue."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from planner import entries, fields, yamlfile
-from planner.compiled import checksums, digest, yaml_files
+from planner import entries, feedfile, feeds, fields, yamlfile
+from planner.compiled import checksums, digest, own_files, yaml_files
 from planner.errors import UsageError
-from planner.records import Catalogue, Profile, Run
+from planner.records import Catalogue, Offer, Profile, Run
 
 #: what data/offers/<target>.yaml holds beside its name and its offers
 RULES = ("title", "rules", "startup", "bandwidth", "cpu_kappa", "draw")
+#: files of a user that change what is estimated, but nothing that the calibration is fitted to
+_UNCALIBRATED = re.compile(r"sources\.yaml|offers/.*")
+_PLACE = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 def build(data: Path, user: Path | None) -> Catalogue:
@@ -22,9 +26,12 @@ def build(data: Path, user: Path | None) -> Catalogue:
         names = [path.relative_to(data).as_posix() for path in yaml_files(data)]
         for path in yaml_files(user):
             name = path.relative_to(user).as_posix()
-            if name not in names:
-                raise UsageError("catalogue", f"{path}: there is no {name} to lay it over{_near(name, names)}"
-                                 f"{'' if _near(name, names) else '; the files are ' + ', '.join(names)}")
+            if name in names or (path.parent.name == "offers" and "like" in yamlfile.read(path)):
+                continue
+            hint = _near(name, names) or f"; the files are {', '.join(names)}"
+            if path.parent.name == "offers":
+                hint = f"; a place of your own says which one its rules are like: title: {path.stem}, like: hf"
+            raise UsageError("catalogue", f"{path}: there is no {name} to lay it over{hint}")
 
     class Layer:
         """One file and the user's file of the same name over it."""
@@ -36,6 +43,23 @@ def build(data: Path, user: Path | None) -> Catalogue:
             own = user / name if user else None
             self.own_file = str(own)
             self.own: dict[str, Any] = yamlfile.read(own) if own and own.exists() else {}
+            if self.own and not path.exists():
+                self._like()
+
+        def _like(self) -> None:
+            """A place of the user's own takes over the rules of a bundled one, but not what is said of that one alone."""
+            place, like = Path(self.own_file).stem, self.own.pop("like", None)
+            likes = sorted({path.stem for path in (data / "offers").glob("*.yaml")} - {"local"})  # nobody rents that one
+            if like not in likes:
+                raise UsageError("catalogue", f"{self.own_file}: like: expected one of {', '.join(likes)}, got {like!r}")
+            if not _PLACE.fullmatch(place):
+                raise UsageError("catalogue", f"{self.own_file}: the name of a place is lower-case letters, digits and -")
+            if "title" not in self.own:
+                raise UsageError("catalogue", f"{self.own_file}: title: is missing")
+            rules = yamlfile.read(data / "offers" / f"{like}.yaml")
+            self.file, self.bundled = self.own_file, {"target": place, **{key: rules[key] for key in RULES if key in rules}}
+            said = f"How {self.own['title']} bills and starts is not known: it is taken to do as {rules['title']} does."
+            self.bundled["rules"] = {**rules["rules"], "unbounded": [said], "notes": said, "price_list": None, "other": {}}
 
         def section(self, key: str | None) -> Iterator[tuple[str, str, Any, bool]]:
             """(file, name, data, is the user's) of every entry; a user's entry is laid over its namesake."""
@@ -64,8 +88,13 @@ def build(data: Path, user: Path | None) -> Catalogue:
         entry.done()
     policies = {name: entries.policy(file, name, value, sources) for file, name, value, _ in layer.section("policies")}
     targets, offers, aliases = {}, [], {}
-    for path in sorted((data / "offers").glob("*.yaml")):
-        layer = Layer(f"offers/{path.name}")
+    theirs = own_files(user) if user else []
+    folded: list[Offer] = []
+    for name in sorted({path.name for path in (*(data / "offers").glob("*.yaml"), *theirs) if path.parent.name == "offers"}):
+        path = data / "offers" / name
+        if path.suffix == ".csv":
+            continue
+        layer = Layer(f"offers/{name}")
         for content, file in ((layer.bundled, layer.file), (layer.own, layer.own_file)):
             _only(content, ("target", *RULES, "offers"), file)
         merged = {key: _overlay(layer.bundled.get(key), layer.own[key]) if key in layer.own else layer.bundled[key]
@@ -84,11 +113,26 @@ def build(data: Path, user: Path | None) -> Catalogue:
             offers += made
             if isinstance(value, dict) and value.get("alias_of"):
                 aliases[name] = str(value["alias_of"])
+        feed = user / "offers" / f"{target}.csv" if user else None
+        if feed in theirs and feed is not None:
+            if targets[target].draw:
+                raise UsageError("catalogue", f"{feed}: nobody rents what {target}.yaml plans for; a feed is of a place that does")
+            folded += feedfile.read(feed, target, gpus, sources, {*aliases, *(offer.flavor for offer in offers if offer.target == target)})
+    for path in theirs:
+        if path.suffix == ".csv" and path.stem not in targets:
+            raise UsageError("catalogue", f"{path}: there is no offers/{path.stem}.yaml with the rules of this place; "
+                             f"write one with title: {path.stem} and like: hf")
+    many = [offer for offer in offers if feeds.folds(offer) and gpus[offer.gpu].vendor != "cpu" and not targets[offer.target].draw]
+    if len(many) >= feeds.FOLDED_FROM:
+        folded += many
+        alone = {id(offer) for offer in offers} - {id(offer) for offer in many}
+        offers = [offer for offer in offers if id(offer) in alone]
     runs_layer = Layer("evidence.yaml")
     _only(runs_layer.own, ("runs",), runs_layer.own_file)
     runs = tuple(run for file, name, value, _ in runs_layer.section("runs") if (run := entries.run(file, name, value)).scored)
+    bundled = all(user is not None and _UNCALIBRATED.fullmatch(path.relative_to(user).as_posix()) for path in theirs)
     catalogue = Catalogue(sources, gpus, groups, policies, targets, tuple(offers), aliases, _profiles(data / "profiles.csv"), runs,
-                          "" if user else digest(checksums(data)))
+                          digest(checksums(data)) if bundled else "", feed=feeds.fold(folded))
     _check(catalogue, data)
     return catalogue
 

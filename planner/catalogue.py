@@ -2,7 +2,8 @@
 
 YAML is the source. data/catalogue.json is its compiled form, written by `python -m planner.catalogue`: it is
 used only while the checksums of all sources in it still hold, so an edited YAML file is read afresh at once. A
-user's own YAML files, in the same layout under the configuration directory, add or override entries.
+user's own YAML files, in the same layout under the configuration directory, add or override entries; what they and
+the bundled files make is kept in the cache folder by the same rule.
 """
 
 from __future__ import annotations
@@ -25,19 +26,35 @@ def user_dir() -> Path:
     return folders.config() / "catalogue"
 
 
-def load(data: Path | None = None, user: Path | None = None) -> Catalogue:
-    """The bundled catalogue with the user's entries laid over it. Raises UsageError on the first mistake."""
+def load(data: Path | None = None, user: Path | None = None, cache: Path | None = None) -> Catalogue:
+    """The bundled catalogue with the user's entries laid over it. Raises UsageError on the first mistake.
+
+    `cache` is the folder that keeps the compiled form of both together; none where the user's folder is named and it is not.
+    """
+    if cache is None and user is None:
+        cache = folders.cache()
     data, user = data or data_dir(), user or user_dir()
-    own = compiled.yaml_files(user)
+    own = compiled.own_files(user)
     if own in ([], [user / "evidence.yaml"]):  # runs alone, as `plan calibrate` adds them, need no other file read again
         current = compiled.read(data)
         if current is not None:
             current = _with_runs(current, own[0]) if own else current
         if current is not None:
             return current
+    if not own or cache is None:
+        return _built(data, user if own else None)
+    path, hashes = cache / compiled.FILE, compiled.own_checksums(data, user)
+    kept = compiled.read_kept(path, hashes)
+    if kept is None:
+        kept = _built(data, user)
+        compiled.keep(path, hashes, kept)
+    return kept
+
+
+def _built(data: Path, user: Path | None) -> Catalogue:
     from planner.build import build
 
-    return build(data, user if own else None)
+    return build(data, user)
 
 
 def _with_runs(catalogue: Catalogue, path: Path) -> Catalogue | None:

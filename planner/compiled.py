@@ -1,14 +1,33 @@
-"""data/catalogue.json: the catalogue in a form that loads twenty times faster than its YAML, while its sources stay as they are."""
+"""The catalogue in a form that loads twenty times faster than its YAML, while its sources stay as they are.
+
+data/catalogue.json holds the bundled one. One with a user's own files in it is kept in the cache folder, made by the first plan
+that reads them; a file there that does not belong to these sources, or is not whole, counts as none.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from planner.records import Base, BillingRule, Catalogue, Figure, Gpu, Offer, Policy, Profile, Run, Source, StartupRange, TargetRules
+from planner.records import (
+    Base,
+    BillingRule,
+    Catalogue,
+    Figure,
+    Gpu,
+    Lot,
+    Offer,
+    Policy,
+    Profile,
+    Run,
+    Source,
+    StartupRange,
+    TargetRules,
+)  # fmt: skip
 
 FILE = "catalogue.json"
 
@@ -18,6 +37,11 @@ def yaml_files(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.yaml"), *folder.glob("offers/*.yaml")]) if folder.is_dir() else []
 
 
+def own_files(user: Path) -> list[Path]:
+    """A user's own files: YAML, and price feeds as CSV."""
+    return [*yaml_files(user), *(sorted(user.glob("offers/*.csv")) if user.is_dir() else ())]
+
+
 def sources_of(data: Path) -> list[Path]:
     """The files that the compiled form is made from."""
     return [*yaml_files(data), data / "profiles.csv"]
@@ -25,8 +49,12 @@ def sources_of(data: Path) -> list[Path]:
 
 def checksums(data: Path) -> dict[str, str]:
     """CRC and size of every source: enough to notice an edit, and hashlib's import would cost more than all the rest of this."""
-    contents = {path.relative_to(data).as_posix(): path.read_bytes() for path in sources_of(data)}
-    return {name: f"{crc32(content):08x}-{len(content)}" for name, content in contents.items()}
+    return {path.relative_to(data).as_posix(): _checksum(path) for path in sources_of(data)}
+
+
+def _checksum(path: Path) -> str:
+    content = path.read_bytes()
+    return f"{crc32(content):08x}-{len(content)}"
 
 
 def digest(hashes: dict[str, str]) -> str:
@@ -36,12 +64,17 @@ def digest(hashes: dict[str, str]) -> str:
 
 def text(catalogue: Catalogue, data: Path) -> str:
     """The compiled form of the catalogue that was built from `data`."""
-    plain: dict[str, Any] = {"hashes": checksums(data)}
+    return _text(catalogue, {"hashes": checksums(data)})
+
+
+def _text(catalogue: Catalogue, plain: dict[str, Any]) -> str:
     for section in ("sources", "gpus", "policies", "targets"):
         plain[section] = list(getattr(catalogue, section).values())
     for section in ("offers", "profiles", "runs"):
         plain[section] = list(getattr(catalogue, section))
     plain["groups"], plain["aliases"] = catalogue.groups, catalogue.aliases
+    if catalogue.feed:
+        plain["feed"] = list(catalogue.feed)
     rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, default=str, ensure_ascii=False)}" for key, value in plain.items())
     return "{" + rows + "}\n"
 
@@ -54,6 +87,10 @@ def read(data: Path) -> Catalogue | None:
             return None
     except (OSError, ValueError, KeyError):
         return None
+    return _catalogue(plain, digest(plain["hashes"]))
+
+
+def _catalogue(plain: dict[str, Any], digest: str) -> Catalogue:
     return Catalogue(
         sources={row[0]: Source(*row) for row in plain["sources"]},
         gpus={row[0]: _gpu(row) for row in plain["gpus"]},
@@ -64,8 +101,51 @@ def read(data: Path) -> Catalogue | None:
         aliases=plain["aliases"],
         profiles=tuple(Profile(*row) for row in plain["profiles"]),
         runs=tuple(Run(*row) for row in plain["runs"]),
-        digest=digest(plain["hashes"]),
+        digest=digest,
+        feed=tuple(Lot(*row) for row in plain.get("feed", ())),
     )
+
+
+# ------------------------------------------------------------------------------------------ with a user's own files
+
+#: what decides how sources become records: a kept catalogue that other code made is made again
+_CODE = ("build.py", "entries.py", "feedfile.py", "feeds.py", "fields.py", "records.py", "units.py", "yamlfile.py", "compiled.py")
+
+
+def own_checksums(data: Path, user: Path) -> dict[str, str]:
+    """Checksums of everything that the catalogue with this user's files in it is made from."""
+    here = Path(__file__).parent
+    code = {f"code/{name}": _checksum(here / name) for name in _CODE if (here / name).exists()}
+    return {**checksums(data), **code, **{f"own/{path.relative_to(user).as_posix()}": _checksum(path) for path in own_files(user)}}
+
+
+def read_kept(path: Path, hashes: dict[str, str]) -> Catalogue | None:
+    """The catalogue that was kept for these sources; None where there is none, or the file is broken or another's."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        if json.loads(head) != [hashes, crc32(body)]:
+            return None
+        plain = json.loads(body)
+        return _catalogue(plain, plain["digest"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def keep(path: Path, hashes: dict[str, str], catalogue: Catalogue) -> None:
+    """Write it for the next plan, whole or not at all. A folder that cannot be written costs time, and is no error."""
+    body = _text(catalogue, {"digest": catalogue.digest}).encode("utf-8", "surrogatepass")
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(json.dumps([hashes, crc32(body)]).encode() + b"\n" + body)
+        beside.replace(path)
+    except OSError:
+        try:
+            beside.unlink(missing_ok=True)
+        except OSError:
+            return
+
+
 
 
 def _figure(row: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from planner import devices
+from planner import devices, feeds
 from planner.records import Catalogue, Figure, Gpu, Offer, PriceList, Quote, TargetRules, Unplanned
 
 #: How far a GPU's memory may be from what the answer says before they are two cards: "80 GB" is 80 GiB on the box, and back.
@@ -62,6 +62,8 @@ def laid_over(catalogue: Catalogue, lists: Mapping[str, PriceList]) -> Catalogue
         for quote in answer.quotes:
             if (target, quote.flavor) in listed or quote.flavor in catalogue.aliases:
                 continue
+            if any(lot.target == target and feeds.has(lot, quote.flavor) for lot in catalogue.feed):
+                continue  # a user's own
             made = _new(quote, answer, catalogue.gpus)
             (offers if isinstance(made, Offer) else unplanned).append(made)  # type: ignore[arg-type]
     targets = {name: _rules(rules, known.get(name)) for name, rules in catalogue.targets.items()}

@@ -144,6 +144,23 @@ class BillingRule(NamedTuple):
     as_of: str
 
 
+class Lot(NamedTuple):
+    """Many offers of the same GPUs at one place, as columns; planner.feeds takes them apart, as far as somebody looks.
+
+    Every column is text with one word an offer, cheapest first: a hundred thousand offers load in a few milliseconds.
+    """
+
+    target: str
+    gpu: str
+    num_gpus: int
+    number: int  # of offers
+    disk_bytes: int | None  # of the host with the least; None where none says
+    flavors: str
+    prices: str  # dollars per hour as they were written; empty where none of these offers has a price
+    hosts: str  # vCPUs/bytes of memory/bytes of disk; a part is empty where it is not known
+    origins: str  # source=date; one word where all have the same
+
+
 class TargetRules(NamedTuple):
     """How a target bills and what it bounds; from data/offers/<target>.yaml."""
 
@@ -292,8 +309,9 @@ class Catalogue(NamedTuple):
     aliases: dict[str, str]  # a provider's other names for a flavor -> the flavor
     profiles: tuple[Profile, ...]
     runs: tuple[Run, ...]  # those that are scored; read_runs() has all
-    digest: str = ""  # of the bundled files it was made from; empty where a user's entries are in it
+    digest: str = ""  # of the bundled files it was made from; empty where a user's entries change what is calibrated
     unplanned: tuple[Unplanned, ...] = ()  # what a live price list names and no plan can use
+    feed: tuple[Lot, ...] = ()  # a user's own offers where there are thousands: offers/*.csv
 
     def source(self, name: str | None) -> Source | None:
         return self.sources.get(name or "")

@@ -21,6 +21,7 @@ LAYERS = (
     ("pricebook", "pricefeed"),
     ("backtest", "published", "calibrate", "trainlog", "ownruns"),
     ("choose",),
+    ("shortlist",),
     ("advice",),
     ("offers",),
     ("owned",),
@@ -38,8 +39,8 @@ LAYERS = (
     ("metadata", "facts"),
     ("workload", "catalogue"),
     ("build",),
-    ("entries", "compiled"),
-    ("fields", "yamlfile", "devices", "config", "kept"),
+    ("entries", "compiled", "feedfile"),
+    ("feeds", "fields", "yamlfile", "devices", "config", "kept"),
     ("records", "units", "errors", "folders", "deadline"),
 )
 
