@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from planner import owned
+from planner import feeds, owned
 from planner.memory import round_batch
 from planner.plans import Estimate, Instead
 from planner.units import GB
@@ -103,8 +103,9 @@ def _ways_out(rows: list[Estimate], training: Training, search: Search, estimato
             if len(ways) == 2:
                 break
     needed = min(row.memory.needed_bytes for row in rows)
+    rented = (*catalogue.offers, *map(feeds.first, catalogue.feed))
     bigger = min(
-        (offer for offer in catalogue.offers if catalogue.gpus[offer.gpu].usable_bytes.value >= needed and offer.num_gpus == 1),
+        (offer for offer in rented if catalogue.gpus[offer.gpu].usable_bytes.value >= needed and offer.num_gpus == 1),
         key=lambda offer: offer.usd_per_hour or Decimal("Infinity"), default=None)
     if bigger is not None:
         ways.append(f"{bigger.gpu} has the {needed / GB:.0f} GB it needs: --gpu {bigger.gpu}")

@@ -17,6 +17,12 @@ def billed(terms: list[Term], rules: TargetRules) -> list[Term]:
     return [term for term in terms if rules.bills_scheduling or term.name not in ("queue", "image build")]
 
 
+def usd(seconds: float, usd_per_hour: Decimal, rules: TargetRules) -> Decimal:
+    """What the place takes for so long."""
+    unit = rules.billing_unit_s
+    return (Decimal(ceil(round(seconds, 6) / unit) * unit) * (usd_per_hour / 3600)).quantize(_DIGITS, ROUND_UP)
+
+
 def priced(estimate: Estimate, rules: TargetRules, max_cost: Decimal | None) -> Estimate:
     """The estimate in dollars. A budget caps the timeout; one that does not cover the P90 is said in `why_not`."""
     rate = estimate.offer.usd_per_hour
@@ -25,7 +31,7 @@ def priced(estimate: Estimate, rules: TargetRules, max_cost: Decimal | None) -> 
     unit, per_second = rules.billing_unit_s, rate / 3600
 
     def dollars(seconds: float) -> Decimal:
-        return (Decimal(ceil(round(seconds, 6) / unit) * unit) * per_second).quantize(_DIGITS, ROUND_UP)
+        return usd(seconds, rate, rules)
 
     parts = billed(list(estimate.wall_terms), rules)
     money = Money(*(dollars(seconds) for seconds in estimate.running))

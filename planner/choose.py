@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import groupby
 from math import ceil
 from typing import TYPE_CHECKING
 
-from planner import advice, offers, owned, prices
+from planner import advice, feeds, offers, owned, prices
 from planner.errors import UsageError
 from planner.estimate import Estimator
 from planner.plans import Estimate, Plan, Recommendation
+from planner.records import Offer
 from planner.request import Machine
 from planner.workload import Training
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 OPTIMIZE = ("cost", "time", "balanced")
 NOT_LOOKED_AT = Machine()
+#: Rows that a plan lists at the least; where the search allows no more offers than this, it lists all of them.
+LISTED = 200
 
 
 def choose(
@@ -28,14 +32,23 @@ def choose(
     """The plan of one training over all offers that the search allows; `machine` is the one that may train it here."""
     if search.optimize not in OPTIMIZE:
         raise UsageError("usage", f"optimize {search.optimize!r}: expected one of {', '.join(OPTIMIZE)}")
-    rentable = offers.allowed(training, search, catalogue, machine)
+    rentable, feed = offers.allowed(training, search, catalogue, machine), offers.fed(training, search, catalogue)
+    every = len(rentable) + sum(lot.number for lot in feed)
     estimator = Estimator(catalogue, calibration)
-    rows = []
-    for offer in rentable:
-        row = estimator.estimate(training, offer, search.timeout_s, search.attempts, search.max_cost)
-        rows.append(_judge(row, training, search, estimator))
-    rows = _mark_pareto(rows)
-    rows.sort(key=lambda row: _rank(row, search, rows))
+
+    def judged(offer: Offer) -> Estimate:
+        return _judge(estimator.estimate(training, offer, search.timeout_s, search.attempts, search.max_cost), training, search, estimator)
+
+    shortlist = None
+    if feed and every > LISTED:
+        from planner.shortlist import Shortlist
+
+        shortlist = Shortlist(feed, training, search, estimator, judged, lambda row: _rank(row, search))
+    else:
+        rentable += [prices.priced_offer(offer, catalogue, training) for lot in feed for offer in feeds.offers(lot)]
+    rows = [judged(offer) for offer in rentable]
+    rows = _mark_pareto(shortlist.rows(rows, LISTED) if shortlist else rows)
+    rows.sort(key=lambda row: _rank(row, search))
     possible = [row for row in rows if row.fits and row.why_not is None]
     priced = [row for row in possible if row.usd is not None]
     best = _best(possible, search.optimize)
@@ -43,14 +56,18 @@ def choose(
         rows.insert(0, rows.pop(rows.index(best)))
     cheapest = min(priced, key=_tie, default=None)
     fastest = min(possible, key=lambda row: (row.wall_clock.p50, *_tie(row)), default=None)
-    error, code = (None, 0) if best else advice.nothing(rows, training, search, estimator)
+    if shortlist:
+        rows = [row for number, row in enumerate(rows) if number < LISTED or row.pareto or row in (cheapest, fastest)]
+    left_out = every - len(rows)
+    looked_at = [*rows, *shortlist.cheapest()] if shortlist and best is None else rows
+    error, code = (None, 0) if best else advice.nothing(looked_at, training, search, estimator)
     return Plan(
         kind="lerobot",
         workload=training,
         estimates=tuple(rows),
-        prices=prices.used(rentable, catalogue),
+        prices=prices.used(rentable, catalogue, feed),
         recommended=None if best is None else Recommendation(
-            best.id, best.offer.target, best.offer.flavor, _why(best, possible, cheapest, fastest, search)),
+            best.id, best.offer.target, best.offer.flavor, _why(best, possible, cheapest, fastest, search, not left_out)),
         cheapest=cheapest.id if cheapest else None,
         fastest=fastest.id if fastest else None,
         warnings=(*training.warnings, *owned.remarks(machine, catalogue),
@@ -58,6 +75,7 @@ def choose(
         error=error,
         exit_code=code,
         unplanned=offers.unplanned(search, catalogue),
+        left_out=left_out,
     )
 
 
@@ -86,55 +104,56 @@ def _judge(row: Estimate, training: Training, search: Search, estimator: Estimat
 def _mark_pareto(rows: list[Estimate]) -> list[Estimate]:
     """A row is in the Pareto set when no other takes less time for no more money, or costs less in no more time."""
     able = [row for row in rows if row.fits and row.why_not is None and row.usd is not None]
-
-    def beaten(row: Estimate) -> bool:
-        assert row.usd is not None
-        return any(
-            other.usd is not None and other.usd.p50 <= row.usd.p50 and other.wall_clock.p50 <= row.wall_clock.p50
-            and (other.usd.p50 < row.usd.p50 or other.wall_clock.p50 < row.wall_clock.p50) for other in able
-        )
-
-    best = {id(row) for row in able if not beaten(row)}
+    best, fastest = set(), float("inf")  # of all that cost less
+    for _, group in groupby(sorted(able, key=_money_and_time), key=lambda row: _money_and_time(row)[0]):
+        same = list(group)
+        if same[0].wall_clock.p50 < fastest:
+            fastest = same[0].wall_clock.p50
+            best |= {id(row) for row in same if row.wall_clock.p50 == fastest}
     return [row._replace(pareto=True) if id(row) in best else row for row in rows]
 
 
-def _score(row: Estimate, optimize: str, rows: list[Estimate]) -> float:
+def _money_and_time(row: Estimate) -> tuple[Decimal, float]:
+    return (row.usd.p50 if row.usd is not None else Decimal("Infinity"), row.wall_clock.p50)
+
+
+def _score(row: Estimate, optimize: str) -> float:
     if optimize == "time":
         return row.wall_clock.p50
     if row.usd is None:
         return float("inf")
-    if optimize == "cost":
-        return float(row.usd.p50)
-    able = [other for other in rows if other.fits and other.usd is not None]
-    low_usd = min((float(other.usd.p50) for other in able if other.usd), default=1.0) or 1e-9
-    low_s = min((other.wall_clock.p50 for other in able), default=1.0)
-    return float(row.usd.p50) / low_usd * (row.wall_clock.p50 / low_s)  # the cheapest product of both
+    usd = float(row.usd.p50)
+    return usd if optimize == "cost" else usd * row.wall_clock.p50  # balanced: the least product of both
 
 
-def _rank(row: Estimate, search: Search, rows: list[Estimate]) -> tuple[object, ...]:
-    """Rows that can be taken first, those without a price after those with one, then by the score."""
+def _rank(row: Estimate, search: Search) -> tuple[object, ...]:
+    """Rows that can be taken first, those without a price after those with one, then by the score.
+
+    planner.shortlist knows a lower bound of it for offers that nobody has estimated.
+    """
     able = row.fits and row.why_not is None
     shortfall = 0 if row.memory.fits else row.memory.needed_bytes - row.memory.usable_bytes
     beyond = 1.0 if able else advice.excess(row, search)
-    return (not able, not row.fits, beyond, able and row.usd is None, shortfall, _score(row, search.optimize, rows), *_tie(row))
+    return (not able, not row.fits, beyond, able and row.usd is None, shortfall, _score(row, search.optimize), *_tie(row))
 
 
 def _tie(row: Estimate) -> tuple[object, ...]:
-    """What decides between equal scores: money, then time."""
-    return (row.usd.p50 if row.usd is not None else Decimal("Infinity"), row.wall_clock.p50, row.id)
+    """What decides between equal scores: money, then time, then the price of an hour."""
+    return (*_money_and_time(row), row.offer.usd_per_hour or Decimal(0), row.id)
 
 
 def _best(possible: list[Estimate], optimize: str) -> Estimate | None:
     """What is not priced is not free: it is only taken where time decides, or nothing else is left."""
     priced = [row for row in possible if row.usd is not None]
     pool = possible if optimize == "time" else priced or possible
-    return min(pool, key=lambda row: (_score(row, optimize, pool), *_tie(row)), default=None)
+    return min(pool, key=lambda row: (_score(row, optimize), *_tie(row)), default=None)
 
 
-def _why(best: Estimate, possible: list[Estimate], cheapest: Estimate | None, fastest: Estimate | None, search: Search) -> str:
+def _why(best: Estimate, possible: list[Estimate], cheapest: Estimate | None, fastest: Estimate | None, search: Search,
+         alone: bool) -> str:
     """One sentence."""
     limits = " within your limits" if search.max_cost is not None or search.max_hours is not None or search.timeout_s is not None else ""
-    if len(possible) == 1:
+    if len(possible) == 1 and alone:
         return f"the only row that fits{limits}"
     if best.usd is None:
         return f"the fastest that fits{limits}; {'it has no price' if cheapest else 'no row has a price'}"

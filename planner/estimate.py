@@ -26,6 +26,8 @@ IMAGE_DISK_BYTES = 20 * GB
 _LARGE_BANDWIDTH = 1.2e12
 #: The generic CPU of the catalogue has 8 cores, 16 threads.
 _CPU_THREADS = 16.0
+#: More threads than any loader can use.
+ANY_VCPUS = 1e6
 
 
 class Ground(NamedTuple):
@@ -33,6 +35,13 @@ class Ground(NamedTuple):
 
     memory: Memory
     step: Step
+
+
+class Least(NamedTuple):
+    """Seconds that the P50 of an estimate is not below: of the wall-clock, and of what is billed of it."""
+
+    wall: float
+    running: float
 
 
 class Estimator:
@@ -130,6 +139,26 @@ class Estimator:
             estimate = estimate._replace(fits=lacks is None, why_not=lacks or estimate.why_not)
         priced = electricity.priced if rules.draw else bill.priced
         return priced(estimate, rules, max_cost)
+
+    def least(self, training: Training, offer: Offer, known: dict[tuple[object, ...], Least]) -> Least:
+        """What the offer's estimate says where one attempt is enough, and below it elsewhere. The price does not matter to it.
+
+        An offer with ANY_VCPUS and the least disk stands for every host of these GPUs: fewer cores take longer, room for more
+        checkpoints too. The sums are those of the estimate, term by term, so that equal hosts have equal ones. `known` is a memo
+        of one training.
+        """
+        rules, cost, step = self.catalogue.targets[offer.target], self.cost(training), self.ground(training, offer).step
+        if offer.vcpus == ANY_VCPUS and training.video_backend == "pyav":  # whose decoder is slower where there are many CPUs
+            wait = next(term.value.p50 for term in step.terms if term.name == "waiting for the loader")
+            step = step._replace(seconds=step.seconds._replace(p50=(step.seconds.p50 - wait) * (1 - 1e-9)), loader=point(0.0))
+        steps = training.steps(max(1, offer.num_gpus))
+        room = self._checkpoint_room(training, offer)
+        saves = checkpoints(steps, step.seconds, training.save_freq, None, room, cost.checkpoint_bytes)
+        key = (offer.target, offer.gpu, offer.num_gpus, offer.vcpus, saves.saved)
+        if key not in known:
+            terms = [*self._startup(training, offer, rules, cost, step), *self._running(training, steps, saves, rules, cost, step)]
+            known[key] = Least(*(sum(term.value.p50 for term in part) for part in (terms, bill.billed(terms, rules))))
+        return known[key]
 
     def _checkpoint_room(self, training: Training, offer: Offer) -> float | None:
         """Bytes of disk for checkpoints; None where the disk is not known."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from planner import devices, owned, prices
+from planner import devices, feeds, owned, prices
 from planner.errors import NothingOffered, UsageError
-from planner.records import Offer, Unplanned
+from planner.records import Lot, Offer, Unplanned
 from planner.resolve import nearest
 from planner.workload import Training
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def allowed(training: Training, search: Search, catalogue: Catalogue, machine: Machine) -> list[Offer]:
-    """What can be rented, and what `machine` has. A GPU that is neither is planned as local where it is named."""
+    """What can be rented, and what `machine` has. A GPU that is neither is planned as local where it is named.
+
+    UsageError where neither these nor the feed have anything.
+    """
     targets = tuple(catalogue.targets)
     for target in search.targets:
         if target not in targets:
@@ -37,13 +40,13 @@ def allowed(training: Training, search: Search, catalogue: Catalogue, machine: M
     every += _more(every, numbers, catalogue, training)
     every += owned.offers(machine, catalogue, search.usd_per_kwh, numbers)
     offers = [offer for offer in every if asked(offer)]
-    rented = {offer.gpu for offer in catalogue.offers}
+    rented = _rented(catalogue)
     have = {(offer.gpu, offer.num_gpus) for offer in offers if offer.target == "local"}
     for name in names:
         wanted = (name.gpu, num_gpus or name.number or 1)
         if name.gpu and wanted not in have and ("local" in search.targets or (name.gpu not in rented and not search.targets)):
             offers.append(owned.offer(name.gpu, wanted[1], machine, catalogue, search.usd_per_kwh))
-    if not offers:
+    if not offers and not fed(training, search, catalogue):
         raise NothingOffered("usage", _no_offer(search, training, machine, catalogue))
     return offers
 
@@ -54,6 +57,25 @@ def unplanned(search: Search, catalogue: Catalogue) -> tuple[Unplanned, ...]:
         return ()
     return tuple(one for one in catalogue.unplanned
                  if (not search.targets or one.target in search.targets) and search.num_gpus in (None, one.quote.num_gpus))
+
+
+def fed(training: Training, search: Search, catalogue: Catalogue) -> list[Lot]:
+    """Those of the feed, without their prices' CPU and memory."""
+    if not catalogue.feed:
+        return []
+    names = [_named(name, catalogue) for name in search.gpus]
+    num_gpus = search.num_gpus or training.launcher_gpus
+    found: list[Lot] = []
+    for lot in catalogue.feed:
+        if search.targets and lot.target not in search.targets or num_gpus not in (None, lot.num_gpus):
+            continue
+        asked = [name for name in names if name.number in (None, lot.num_gpus)]
+        if not names or any(name.gpu == lot.gpu for name in asked):
+            found.append(lot)
+        else:
+            part = feeds.only(lot, [name.flavor for name in asked if name.flavor])
+            found += [part] if part else []
+    return found
 
 
 def _spelled(name: _Named, offers: list[Offer]) -> list[Offer]:
@@ -107,7 +129,7 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
     gpus = {plain(gpu): gpu for gpu in catalogue.gpus}
     flavors = {plain(offer.flavor): offer.flavor for offer in catalogue.offers}
     flavors |= {plain(alias): flavor for alias, flavor in catalogue.aliases.items()}
-    rented = {offer.gpu for offer in catalogue.offers}
+    rented = _rented(catalogue)
     wanted = plain(text)
     if wanted in gpus and (gpus[wanted] in rented or wanted not in flavors):
         return _Named(gpus[wanted], None, count)
@@ -116,12 +138,18 @@ def _named(name: str, catalogue: Catalogue) -> _Named:
     for one in catalogue.unplanned:
         if plain(one.quote.flavor) == wanted:
             raise UsageError("gpu", f"--gpu {name}: {one.id}: {one.why}; `plan prices` lists what there is")
+    if any(feeds.has(lot, text) for lot in catalogue.feed):  # as it is written there
+        return _Named(None, text, count)
     same = [gpu.id for gpu in devices.named(text, catalogue.gpus)]
     if len(same) == 1:
         return _Named(same[0], None, count)
     if same:
         raise UsageError("gpu", f"--gpu {name}: there are several, with different memory: {' or '.join(same)}")
     raise UsageError("gpu", f"--gpu {name}: {nearest(wanted, sorted(catalogue.gpus))} (`plan gpus` lists them)")
+
+
+def _rented(catalogue: Catalogue) -> set[str]:
+    return {offer.gpu for offer in catalogue.offers} | {lot.gpu for lot in catalogue.feed}
 
 
 def _no_offer(search: Search, training: Training, machine: Machine, catalogue: Catalogue) -> str:

@@ -138,6 +138,7 @@ class Plan(NamedTuple):
     error: tuple[str, str] | None = None  # (code, text)
     exit_code: int = 0
     unplanned: tuple[Unplanned, ...] = ()  # what places list, or listed, and that cannot be estimated
+    left_out: int = 0  # offers that the search allows and that are not among the estimates; planner/shortlist.py says which
 
     def estimate(self, row: str) -> Estimate:
         """The estimate with this id; KeyError if there is none."""

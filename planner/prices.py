@@ -7,9 +7,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from math import ceil
 
+from planner import feeds
 from planner.errors import PricesTooOld
 from planner.plans import Plan, Price
-from planner.records import Catalogue, Offer
+from planner.records import Catalogue, Lot, Offer
 from planner.units import GIB
 from planner.workload import Training
 
@@ -65,12 +66,13 @@ def _decimal(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-def used(offers: list[Offer], catalogue: Catalogue) -> tuple[Price, ...]:
+def used(offers: list[Offer], catalogue: Catalogue, feed: Iterable[Lot] = ()) -> tuple[Price, ...]:
     """The price lists behind these offers: one a target, source and date; the rates of CPU and memory count where they are sold apart."""
     seen = {
         (offer.target, offer.price_source or "", offer.price_as_of or "", offer.price_method)
         for offer in offers if offer.usd_per_hour is not None
     }
+    seen |= {(lot.target, *origin, "user") for lot in feed if lot.prices for origin in feeds.origins(lot)}
     for target in {key[0] for key in seen}:
         rules = catalogue.targets[target]
         seen |= {(target, rate.source, rate.as_of, _method(rate.source, rules.price_list, rules.rates_method))

@@ -12,7 +12,7 @@ from planner.errors import PlanError, UsageError
 
 if TYPE_CHECKING:
     from planner.plans import Estimate, Plan
-    from planner.request import Search
+    from planner.request import Search, Workload
 
 
 @takes(WORKLOAD, SEARCH, JSON)
@@ -25,7 +25,10 @@ def run(
     from planner import api, catalogue
     from planner.show import explain
 
-    plan = api.plan(request.workload, _search(request.search, row))
+    search = _search(request.search, row)
+    plan = api.plan(request.workload, search)
+    if row is not None and plan.left_out and row not in (one.id for one in plan.estimates):
+        plan = _alone(request.workload, search, row) or plan
     estimate = _estimate(plan, row)
     if request.json:
         terminal.write_json(explain.explain_document(plan, estimate))
@@ -42,6 +45,17 @@ def _search(search: Search, row: str | None) -> Search:
     if place == "local" and gpu and not search.gpus and not search.targets:
         return search._replace(targets=("local",), gpus=(gpu.split(":")[0],))
     return search
+
+
+def _alone(workload: Workload, search: Search, row: str) -> Plan | None:
+    """The plan of one row that a longer list leaves out; None where there is no such row."""
+    from planner import api
+
+    place, _, flavor = row.partition(":")
+    try:
+        return api.plan(workload, search._replace(targets=(place,), gpus=(flavor,)))
+    except UsageError:
+        return None
 
 
 def _estimate(plan: Plan, row: str | None) -> Estimate:

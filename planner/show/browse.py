@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from planner import feeds
 from planner.records import KINDS, Catalogue, Figure, Gpu, Offer, Policy
 from planner.show import document, lines, text
 from planner.show.lines import Column, Line
@@ -128,6 +129,8 @@ def _by_gpu(catalogue: Catalogue) -> dict[str, dict[str, list[Offer]]]:
     out: dict[str, dict[str, list[Offer]]] = {}
     for offer in catalogue.offers:
         out.setdefault(offer.gpu, {}).setdefault(offer.target, []).append(offer)
+    for lot in catalogue.feed:  # its cheapest and its dearest
+        out.setdefault(lot.gpu, {}).setdefault(lot.target, []).extend(feeds.ends(lot))
     return out
 
 
@@ -142,7 +145,9 @@ def _price_range(offers: Iterable[Offer], catalogue: Catalogue) -> str:
 
 
 def _dates(catalogue: Catalogue, target: str) -> str:
-    priced = sorted({o.price_as_of for o in catalogue.offers if o.target == target and o.price_as_of})
+    dates = {o.price_as_of for o in catalogue.offers if o.target == target}
+    dates |= {date for lot in catalogue.feed if lot.target == target for _, date in feeds.origins(lot)}
+    priced = sorted(date for date in dates if date)
     date = "undated" if not priced else priced[0] if len(priced) == 1 else f"{priced[0]} to {priced[-1]}"
     return f"{target} {date}" + (" (+: cores and memory on top)" if catalogue.targets[target].usd_per_core_hour else "")
 

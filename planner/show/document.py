@@ -33,6 +33,7 @@ def document(plan: Plan) -> dict[str, Any]:
             for price in plan.prices
         ],
         "estimates": [estimate(one) for one in plan.estimates],
+        "left_out": plan.left_out,
         "not_estimated": [_unplanned(one) for one in plan.unplanned],
         "recommended": chosen
         and {"id": chosen.id, "target": chosen.target, "flavor": chosen.flavor, "why": chosen.why},
@@ -52,6 +53,7 @@ def failure(kind: str, code: str, text: str) -> dict[str, Any]:
         "assumptions": [],
         "prices": [],
         "estimates": [],
+        "left_out": 0,
         "not_estimated": [],
         "recommended": None,
         "cheapest": None,

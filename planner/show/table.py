@@ -43,6 +43,7 @@ _NARROWER = (
 )
 _RESULTS = {"step", "grade", "time", "time_span", "cost", "cost_span", "at_most"}
 _TARGETS = {"hf": "HF", "modal": "Modal"}
+_EMITTED = ("hf", "modal", "local")  # a place of the user's own is planned for, and started by other means
 
 
 def table(
@@ -228,17 +229,20 @@ def _unplanned(plan: Plan, width: int) -> list[Line]:
 
 
 def _left_out(plan: Plan, rows: list[Estimate], width: int, show_all: bool) -> list[Line]:
+    said = []
     hidden = [estimate for estimate in plan.estimates if all(estimate is not row for row in rows)]
     unplanned = 0 if show_all else len(plan.unplanned)
-    if not hidden and not unplanned:
-        return []
-    fit = sum(estimate.fits and estimate.why_not is None for estimate in hidden)
-    lack = sum(not estimate.fits for estimate in hidden)
-    ruled_out = len(hidden) - fit - lack
-    kinds = [(fit, "that fit"), (lack, "too small"), (ruled_out, "ruled out"), (unplanned, "without an estimate")]
-    what = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
-    shown = f"Shown {len(rows)} of {len(plan.estimates) + unplanned}; not shown: {what}. --all shows every one."
-    return lines.labelled("   ", lines.wrap(shown, width - 3), "dim")
+    if hidden or unplanned:
+        fit = sum(estimate.fits and estimate.why_not is None for estimate in hidden)
+        lack = sum(not estimate.fits for estimate in hidden)
+        ruled_out = len(hidden) - fit - lack
+        kinds = [(fit, "that fit"), (lack, "too small"), (ruled_out, "ruled out"), (unplanned, "without an estimate")]
+        what = ", ".join(f"{number} {kind}" for number, kind in kinds if number)
+        said.append(f"Shown {len(rows)} of {len(plan.estimates) + unplanned}; not shown: {what}. --all shows every one.")
+    if plan.left_out:
+        said.append(f"Not listed: {text.count(plan.left_out)} more offers, of the same hosts at higher prices or ranking lower. "
+                    "--gpu, --num-gpus and --target list others.")
+    return [line for one in said for line in lines.labelled("   ", lines.wrap(one, width - 3), "dim")]
 
 
 def _footer(plan: Plan, rows: list[Estimate], width: int) -> list[Line]:
@@ -318,7 +322,7 @@ def _unbounded(plan: Plan, rows: Iterable[Estimate]) -> list[str]:
     out = []
     for target, estimate in first.items():
         missing = estimate.unbounded
-        words = sentences(missing) if target == home else f"{len(missing)} things, see plan explain {estimate.id}"
+        words = sentences(missing) if target == home else f"{len(missing)} thing{'s' * (len(missing) > 1)}, see plan explain {estimate.id}"
         out.append(f"at most leaves out ({_TARGETS.get(target, target)}): {words}")
     return out
 
@@ -338,7 +342,7 @@ def _next_commands(plan: Plan, command: str) -> list[Line]:
         rest = [*(rest or ["--"]), "--dataset.repo_id=USER/NAME"]
     emit = [*argv[:tail], *missing, "--emit", plan.recommended.target, *rest]
     explain = [*argv[:flags], "explain", plan.recommended.id, *argv[flags:]]
-    can_emit = work.policy.trainer == "lerobot-train"
+    can_emit = work.policy.trainer == "lerobot-train" and plan.recommended.target in _EMITTED
     return [
         *([[(" see the command  ", "dim"), (shlex.join(emit), COMMAND)]] if can_emit else []),
         [(" every term       ", "dim"), (shlex.join(explain), COMMAND)],
