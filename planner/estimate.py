@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from planner import bill, electricity, memory, speed
 from planner.bounds import Bounds, Checkpoints, bound, checkpoints
-from planner.evidence import Calibration
+from planner.evidence import Calibration, Kin
 from planner.plans import Estimate, Memory, Step, Term
 from planner.prices import host_ram_bytes
 from planner.profiles import Cost, cost_of
@@ -51,6 +51,7 @@ class Estimator:
         self.catalogue = catalogue
         self.calibration = calibration
         self._sized: dict[tuple[object, ...], tuple[Run, ...]] = {}
+        self._kin: dict[tuple[object, ...], Kin] = {}
         self._grounds: dict[tuple[object, ...], Ground] = {}
         self._costs: dict[tuple[object, ...], Cost] = {}
 
@@ -66,6 +67,12 @@ class Estimator:
             self._sized[key] = memory.measured(self.catalogue.runs, training)
         return self._sized[key]
 
+    def kin(self, training: Training) -> Kin:
+        key = (training.policy.id, training.variant, training.lerobot)
+        if key not in self._kin:
+            self._kin[key] = self.calibration.kin(training)
+        return self._kin[key]
+
     def ground(self, training: Training, offer: Offer) -> Ground:
         kappa = self.catalogue.targets[offer.target].decode_kappa
         key = (
@@ -77,7 +84,7 @@ class Estimator:
             gpu, cost, count = self.gpu(offer), self.cost(training), max(1, offer.num_gpus)
             self._grounds[key] = Ground(
                 memory.estimate(training, gpu, count, cost, self.sized(training)),
-                speed.estimate(training, gpu, count, offer.vcpus, cost, self.calibration, kappa),
+                speed.estimate(training, gpu, count, offer.vcpus, cost, self.calibration, kappa, self.kin(training)),
             )
         return self._grounds[key]
 

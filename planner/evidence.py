@@ -39,6 +39,13 @@ _SPREAD_PRIOR_SOURCES, _SPREAD_QUANTILE = 5, 0.87
 _LEAST_SPREAD = 1.06
 
 
+class Kin(NamedTuple):
+    """Timed runs that are like a training."""
+
+    same: tuple[Run, ...]  # of its policy
+    alike: tuple[Run, ...]  # of its variant, too
+
+
 class Calibration(NamedTuple):
     """Corrections as logarithms, and which (policy, GPU) pairs were measured."""
 
@@ -55,10 +62,14 @@ class Calibration(NamedTuple):
         """What the work term is multiplied with."""
         return exp(sum(self.corrections.get(name, _PRIOR.get(name, 0.0)) for name in _work_names(policy.id, gpu)))
 
-    def grade(self, training: Training, gpu: Gpu, num_gpus: int) -> tuple[str, str]:
-        """How well founded a step time is, and the run it leans on."""
-        same = [run for run in self.timed if run.policy == training.policy.id]
-        alike = [run for run in same if matches(run, training)]
+    def kin(self, training: Training) -> Kin:
+        """The timed runs that a training's grade can rest on; the same on every offer."""
+        same = tuple(run for run in self.timed if run.policy == training.policy.id)
+        return Kin(same, tuple(run for run in same if matches(run, training)))
+
+    def grade(self, training: Training, gpu: Gpu, num_gpus: int, kin: Kin | None = None) -> tuple[str, str]:
+        """How well founded a step time is, and the run it leans on. `kin` is self.kin(training), where it is at hand."""
+        same, alike = self.kin(training) if kin is None else kin
         here = next((run for run in alike if run.gpu == gpu.id and (run.num_gpus or 1) == num_gpus
                      and run.confidence == "high" and same_images(run, training)), None)
         if here is not None:

@@ -12,7 +12,9 @@ beside the GPU: a step takes the longer of the two.
 
 from __future__ import annotations
 
-from planner.evidence import Calibration
+from functools import lru_cache
+
+from planner.evidence import Calibration, Kin
 from planner.plans import Step, Term
 from planner.profiles import Cost
 from planner.records import Gpu, StartupRange
@@ -30,9 +32,12 @@ EXPOSED, STRAGGLER = 0.5, 0.03
 
 def estimate(
     training: Training, gpu: Gpu, num_gpus: int, vcpus: float | None, cost: Cost, calibration: Calibration,
-    kappa: StartupRange,
+    kappa: StartupRange, kin: Kin | None = None,
 ) -> Step:
-    """Seconds per step on `num_gpus` of this GPU in a host with `vcpus` hardware threads (None: unknown)."""
+    """Seconds per step on `num_gpus` of this GPU in a host with `vcpus` hardware threads (None: unknown).
+
+    `kin` is calibration.kin(training), where it is at hand.
+    """
     policy, variant = training.policy, training.variant
     parts = work(gpu, variant, cost, training.batch_size, calibration.launch(policy, gpu))
     factor = calibration.factor(policy, gpu)
@@ -58,7 +63,7 @@ def estimate(
         terms.append(Term("gradient exchange", point(network), gpu.interconnect.source if gpu.interconnect else "pcie_practical",
                           f"all-reduce over {link / 1e9:.0f} GB/s, half hidden, and 3 % for the slowest rank"))
     gpu_s = update + network
-    grade, source = calibration.grade(training, gpu, num_gpus)
+    grade, source = calibration.grade(training, gpu, num_gpus, kin)
     spread = calibration.spreads[grade]
     compute = Interval(gpu_s / spread, gpu_s, gpu_s * spread)
     loader = loader_seconds(training, num_gpus, vcpus, kappa)
@@ -93,11 +98,18 @@ UNKNOWN_HOST_VCPUS = 16.0  # for each GPU
 
 def sample_ms(training: Training, vcpus: float) -> float:
     """Milliseconds on the reference core for one sample: query the row, decode every camera, hand it over."""
-    frames = training.policy.observation_steps
-    old = training.lerobot == "0.4.4"
-    cost = _ROW_MS if (training.variant.chunk or training.policy.chunk) > 16 else _ROW_MS_SHORT
-    for camera in training.cameras:
-        cost += _decode_ms(camera, training.video_backend, frames, old, vcpus)
+    short = (training.variant.chunk or training.policy.chunk) <= 16
+    backend = training.video_backend
+    threads = vcpus if backend == "pyav" else 0.0  # only there they count
+    return _sample_ms(training.cameras, training.policy.observation_steps, training.lerobot == "0.4.4", short, backend, threads)
+
+
+@lru_cache(maxsize=256)
+def _sample_ms(cameras: tuple[Camera, ...], frames: int, old: bool, short: bool, backend: str, vcpus: float) -> float:
+    """The same for every host of a plan, but with pyav."""
+    cost = _ROW_MS_SHORT if short else _ROW_MS
+    for camera in cameras:
+        cost += _decode_ms(camera, backend, frames, old, vcpus)
         cost += _TRANSPORT_MS_PER_MB * frames * 3 * camera.megapixels * (4 if old else 1)
     return cost
 

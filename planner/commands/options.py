@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +22,15 @@ if TYPE_CHECKING:
 Group = dict[str, inspect.Parameter]
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
-    """Everything that one command line said."""
+    """Everything that one command line said.
 
-    workload: Workload
-    search: Search
-    argv: tuple[str, ...] = ()  # the whole command line, without the program's name
-    said: dict[str, Any] = field(default_factory=dict)  # options of the other groups, by name
+    `argv` is the whole command line without the program's name; `said` holds the options of the other groups by name, each of
+    which can be read as an attribute.
+    """
+
+    def __init__(self, workload: Workload, search: Search, argv: tuple[str, ...] = (), said: dict[str, Any] | None = None) -> None:
+        self.workload, self.search, self.argv, self.said = workload, search, argv, said or {}
 
     @property
     def settings(self) -> dict[str, Setting]:
