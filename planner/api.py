@@ -169,6 +169,11 @@ def _checked(search: Search) -> Search:
     return Search(**values)
 
 
+def forget() -> None:
+    """Read the catalogue again at the next plan: something was added to it."""
+    _data.cache_clear()
+
+
 @lru_cache(maxsize=1)
 def _data() -> tuple[Catalogue, Calibration]:
     from planner.catalogue import data_dir, load

@@ -56,3 +56,21 @@ class Unreachable(PlanError):
     """A provider or the Hub refused, failed or did not answer."""
 
     exit_code = 7
+
+
+class Declined(PlanError):
+    """A person, or the rules a person set, said no before anything was spent."""
+
+    exit_code = 8
+
+
+class Ambiguous(PlanError):
+    """The provider may have the job: the request went out and no reply came back. The text says how to find out."""
+
+    exit_code = 9
+
+
+class RunFailed(PlanError):
+    """The run that was followed failed or timed out."""
+
+    exit_code = 10
