@@ -33,6 +33,8 @@ OUTPUTS = Volume("lerobot-outputs", "/outputs")
 DATASETS = Volume("lerobot-datasets", "/datasets")
 CACHE = Volume("huggingface-cache", "/cache")
 
+PROBE_WINDOWS = 6  # in the log of a probe
+
 DEFAULT_BATCH_SIZE, DEFAULT_STEPS = 8, 100_000  # of lerobot-train, where a pasted command says nothing
 
 
@@ -46,12 +48,14 @@ def job(
     form: str = "",
     repo_id: str | None = None,
     startup_timeout_s: int | None = None,
+    probe: bool = False,
     volumes: Mapping[str, str] | None = None,
 ) -> Job:
     """The job of one estimate.
 
     `form` is "lerobot" where LeRobot itself submits it (`--job.target`). `repo_id` names a model repository that also
-    receives the model where `output` is a volume or a folder. `volumes` renames outputs, datasets and cache.
+    receives the model where `output` is a volume or a folder. `volumes` renames outputs, datasets and cache. A `probe` is run
+    for its step time: it keeps no model.
 
     Raises UsageError where this release, place or row cannot run the workload as it was planned.
     """
@@ -59,8 +63,7 @@ def job(
         raise UsageError("emit", f"{workload.policy.id} is trained by {workload.policy.trainer} beside a robot or a simulator, "
                          "not by lerobot-train: there is no command to print")
     draft = _Draft(estimate=estimate, workload=workload, target=target, form=form, output=output, name=name, repo_id=repo_id,
-                   own=_own(workload),
-                   volumes=_volumes(volumes or {}))
+                   probe=probe, own=_own(workload), volumes=_volumes(volumes or {}))
     if target != "local":
         surroundings.refuse_paths(draft.own, target, (OUTPUTS.mount, DATASETS.mount) if output.kind == "volume" else ())
     if workload.gradient_accumulation > 1 or estimate.gradient_accumulation > 1:
@@ -110,6 +113,7 @@ def job(
         output=draft.output,
         labels={"plan-run-id": re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:50] or "run"},
         warnings=tuple(draft.warnings),
+        usd_per_hour=None if offer.usd_per_hour is None else str(offer.usd_per_hour),
     )
 
 
@@ -145,6 +149,7 @@ class _Draft(Arguments):
     output: Output
     name: str
     repo_id: str | None
+    probe: bool
     volumes: dict[str, Volume]
 
     def policy(self) -> None:
@@ -183,7 +188,9 @@ class _Draft(Arguments):
 
     def device(self) -> None:
         said = self.stated("policy.device")
-        if said in ("cpu", "mps"):
+        if self.estimate.offer.gpu == "cpu":
+            self.say("policy.device", "cpu")  # LeRobot takes a GPU where it finds one
+        elif said in ("cpu", "mps"):
             self.warnings.append(f"--policy.device={said} leaves the GPU idle: the plan's times and prices are for training on it")
 
     def dataset(self) -> None:
@@ -244,10 +251,20 @@ class _Draft(Arguments):
         """Outputs that outlive the machine."""
         if not self.own.whole:
             self.say("job_name", self.name)
-        if self.output.kind == "hub":
+        if self.probe:
+            self._thrown_away()
+        elif self.output.kind == "hub":
             self._to_hub()
         else:
             self._to_folder()
+
+    def _thrown_away(self) -> None:
+        """A probe keeps nothing of what it trains, and logs in short windows, the first of which is dropped."""
+        for name in ("save_checkpoint", "policy.push_to_hub"):
+            self.force(name, False, "a probe keeps nothing")
+        self.force("log_freq", max(1, self.estimate.steps // PROBE_WINDOWS), "a probe logs in short windows")
+        if self.output.kind != "hub":
+            self.force("output_dir", self.output.where, "a probe has a folder of its own")
 
     def _to_hub(self) -> None:
         release, repo = self.workload.lerobot, self.output.where

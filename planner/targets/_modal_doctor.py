@@ -25,10 +25,10 @@ def checkup(*, secrets: Mapping[str, str], volumes: Sequence[str], num_gpus: int
         rest = Check(name, "workspace, secrets, volumes, limits", UNKNOWN, "not asked without a token")
         return [Ask(name, "account", lambda: [_token_here(), rest])]
     return [
-        Ask(name, "account", _account),
-        Ask(name, "limits", lambda: _limits(num_gpus or 1)),
-        *(Ask(name, f"secret {secret_name(variable, secrets)}", _secret_there(variable, secrets)) for variable in SECRETS),
-        *(Ask(name, f"volume {volume}", _volume_there(volume)) for volume in volumes),
+        Ask(name, "account", account),
+        Ask(name, "limits", lambda: limits(num_gpus or 1)),
+        *(Ask(name, f"secret {secret_name(variable, secrets)}", secret_there(variable, secrets)) for variable in SECRETS),
+        *(Ask(name, f"volume {volume}", volume_there(volume)) for volume in volumes),
     ]
 
 
@@ -50,7 +50,7 @@ def _token_here() -> Check:
     return failed(name, "token", text, "modal setup, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET", NotAuthorised)
 
 
-def _account() -> list[Check]:
+def account() -> list[Check]:
     import modal
 
     here = _token_here()
@@ -63,7 +63,7 @@ def _account() -> list[Check]:
     return [Check(name, "token", OK, source), Check(name, "workspace", OK, workspace.name or "(without a name)")]
 
 
-def _limits(num_gpus: int) -> list[Check]:
+def limits(num_gpus: int) -> list[Check]:
     """What the environment allows. The plan's own limits and the means of payment are told by no call of the client."""
     from modal import config, environments
 
@@ -92,7 +92,7 @@ def _limits(num_gpus: int) -> list[Check]:
     return [Check(name, "environment", OK, text), untold]
 
 
-def _secret_there(variable: str, secrets: Mapping[str, str]) -> Callable[[], list[Check]]:
+def secret_there(variable: str, secrets: Mapping[str, str]) -> Callable[[], list[Check]]:
     """Whether the secret exists and holds the variable; its value is never asked for."""
 
     def ask() -> list[Check]:
@@ -122,7 +122,7 @@ def _secret_there(variable: str, secrets: Mapping[str, str]) -> Callable[[], lis
     return ask
 
 
-def _volume_there(volume: str) -> Callable[[], list[Check]]:
+def volume_there(volume: str) -> Callable[[], list[Check]]:
     def ask() -> list[Check]:
         import modal
 

@@ -40,7 +40,7 @@ def prices(deadline: Deadline) -> PriceList:
     except AuthError as error:
         missing = "Token missing" in str(error) or "was not found" in str(error)
         what = "no Modal token is set" if missing else "Modal refused the token"
-        raise NotAuthorised("prices", f"modal: {what}: run modal token new, or leave Modal out with --target hf") from None
+        raise NotAuthorised("prices", f"modal: {what}: run modal setup, or leave Modal out with --target hf") from None
     except PermissionDeniedError:
         raise NotAuthorised("prices", "modal: the token may not read the workspace's rates: use one of a member of the workspace") from None
     except (TimeoutError, asyncio.TimeoutError):  # two classes before Python 3.11

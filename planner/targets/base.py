@@ -1,7 +1,7 @@
 """What every place that runs jobs offers, and how it is found.
 
-A place is a module of this package; a new one is one file. No module imports a provider's SDK when it is
-loaded: planning and emitting must work without it.
+A place is a module of this package; a new one is one file, or one with parts that begin with `_` and its name. No module
+imports a provider's SDK when it is loaded: planning and emitting must work without it.
 """
 
 from __future__ import annotations
@@ -10,18 +10,29 @@ import importlib
 import pkgutil
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import Protocol, cast
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
 
 from planner.deadline import Deadline
 from planner.errors import UsageError
-from planner.job import Job, Output
+from planner.job import Check, Handle, Job, Output, Status, Usage
 from planner.records import PriceList, Quote
 
 
+class Limits(NamedTuple):
+    """What a place bounds. None: it bounds nothing."""
+
+    timeout_s: int | None  # the longest of one attempt
+    attempts: int | None
+    num_gpus: int | None  # in one job
+
+
 class Target(Protocol):
-    """A place. The protocol grows when jobs are also launched from here: submit, status, logs, cancel, fetch, bill."""
+    """A place. What asks a provider raises planner.errors.PlanError in one line: NotAuthorised, Unreachable, UsageError where the
+    place refused the request itself, Ambiguous where it may have acted. Nothing else escapes, and no error holds a secret.
+    """
 
     name: str
 
@@ -35,6 +46,58 @@ class Target(Protocol):
 
     def output_for(self, *, repo_id: str | None, output: str | None, run_name: str) -> Output:
         """Where the results of a run go, unless the user said (`repo_id` or `output`)."""
+        ...
+
+    def account(self, namespace: str | None) -> str:
+        """Who owns what a run leaves: `namespace`, else the user's own account."""
+        ...
+
+    def limits(self) -> Limits:
+        """What the place bounds."""
+        ...
+
+    def preflight(self, job: Job) -> tuple[Check, ...]:
+        """What a launch of `job` needs, looked at and not touched. Every check is returned, also those that fail."""
+        ...
+
+    def request(self, job: Job) -> dict[str, Any]:
+        """Exactly what `submit` would send, secrets as `***`: JSON values. Nothing is asked or sent."""
+        ...
+
+    def submit(self, job: Job) -> Handle:
+        """Send the job, once, with its labels. Raises Ambiguous where it may have been taken; any other error means it was not."""
+        ...
+
+    def find(self, job: Job) -> Handle | None:
+        """The job that carries this one's `plan-run-id`, or None where the place has none."""
+        ...
+
+    def status(self, handle: Handle) -> Status:
+        """How the job is. A place that has forgotten it says `unknown`."""
+        ...
+
+    def logs(self, handle: Handle, *, follow: bool) -> Iterator[str]:
+        """The log's lines from the first one on, each once, also across reconnects; with `follow` until the job has ended."""
+        ...
+
+    def usage(self, handle: Handle) -> Usage | None:
+        """What the job uses now; None where the place does not measure it, or not now."""
+        ...
+
+    def cancel(self, handle: Handle) -> None:
+        """Stop the job. Nothing happens where it has ended."""
+        ...
+
+    def fetch(self, handle: Handle, job: Job, to: Path, progress: Callable[[str], None]) -> tuple[Path, ...]:
+        """Copy the results into the folder `to`, sizes checked; the files. What is there and equal is not copied again."""
+        ...
+
+    def checkpoint(self, handle: Handle, job: Job) -> Path | None:
+        """The newest complete checkpoint, `OUTPUT/checkpoints/000500`, where it lies on this machine; None elsewhere, or before one."""
+        ...
+
+    def bill(self, handle: Handle) -> Decimal | None:
+        """Dollars that the place billed for the job; None where it does not say, or not yet."""
         ...
 
 

@@ -1,7 +1,8 @@
 """A loopback Modal for the real client: gRPC over plain HTTP/2, with Modal's own messages. Strict: what it does not know is refused.
 
 `serve()` gives a Modal whose `answers` map the name of an RPC to a function of its request; a later launch adds its own.
-`faults` map a name to a gRPC status, to DROP or to HANG, which hold until they are taken away.
+`faults` map a name to a gRPC status, to DROP, HANG or HTML, which hold until they are taken away; `(AFTER, fault)` acts first. A request
+that comes again with its idempotency key is answered as before.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from grpclib.server import Server, Stream
 from modal_proto import api_pb2
 from modal_proto.api_grpc import ModalClientBase
 
-TOKEN_ID, TOKEN_SECRET = "ak-loopback", "as-loopback"  # no real token looks like this
-HANG, DROP = "hang", "drop"
+TOKEN_ID, TOKEN_SECRET = "ak-loopbackid1234", "as-loopbacksecret5678"  # no real token looks like this
+HANG, DROP, HTML, AFTER = "hang", "drop", "html", "after"
 
 #: what `modal billing rates` printed in August 2026, as text: the client makes Decimals of it
 RATES = {
@@ -37,10 +38,11 @@ class Modal:
 
     url: str = ""
     rates: dict[str, str] = field(default_factory=lambda: dict(RATES))
-    faults: dict[str, Status | str] = field(default_factory=dict)
+    faults: dict[str, Status | str | tuple[str, str]] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     answers: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)  # by idempotency key
 
     def __post_init__(self) -> None:
         self.answers = {
@@ -57,21 +59,37 @@ class Modal:
     async def handle(self, name: str, stream: Stream[Any, Any], released: asyncio.Event) -> None:
         self.seen.append(name)
         fault = self.faults.get(name)
-        if fault == HANG:
-            await released.wait()
-            return
-        if fault == DROP:
-            stream._stream.connection._transport.abort()  # the cable is pulled: no answer, no goodbye
-            return
-        if isinstance(fault, Status):
-            raise GRPCError(fault, f"{fault.name.lower()} as asked")
+        if not isinstance(fault, tuple):
+            await self._fail(fault, stream, released)
+            if fault in (HANG, DROP, HTML):
+                return
         metadata = stream.metadata or {}
         if (metadata.get("x-modal-token-id"), metadata.get("x-modal-token-secret")) != (TOKEN_ID, TOKEN_SECRET):
             raise self._refusal(Status.UNAUTHENTICATED, f"{name}: token")
         request = await stream.recv_message()
         if name not in self.answers:
             raise self._refusal(Status.UNIMPLEMENTED, f"{name}: not answered here")
-        await stream.send_message(self.answers[name](request))
+        key = str(metadata.get("x-idempotency-key") or "")
+        if not key or key not in self.given:
+            self.given[key] = self.answers[name](request)
+        if isinstance(fault, tuple):
+            await self._fail(fault[1], stream, released)
+            return
+        answer = self.given[key]
+        for message in answer if isinstance(answer, list) else [answer]:
+            await stream.send_message(message)
+
+    async def _fail(self, fault: Status | str | None, stream: Stream[Any, Any], released: asyncio.Event) -> None:
+        if fault == HANG:
+            await released.wait()
+        elif fault == DROP:
+            stream._stream.connection._transport.abort()  # the cable is pulled: no answer, no goodbye
+        elif fault == HTML:  # a proxy's log-in page
+            await stream._stream.send_headers([(":status", "200"), ("content-type", "text/html")])
+            await stream._stream.send_data(b"<html>Please log in</html>", end_stream=True)
+            stream._send_trailing_metadata_done = stream._send_initial_metadata_done = True
+        elif isinstance(fault, Status):
+            raise GRPCError(fault, f"{fault.name.lower()} as asked, {TOKEN_ID} {TOKEN_SECRET}")  # it says too much
 
     def _refusal(self, status: Status, why: str) -> GRPCError:
         self.refused.append(why)

@@ -31,7 +31,7 @@ def hf_job(**fields: Any) -> Job:
 
 def test_the_cli_parses_what_the_plan_says() -> None:
     job = hf_job(trainer_args=("--wandb.enable=true", "--token", "x", "--env=y", "--name", HOSTILE))
-    params = parsed(hf.emit(job, namespace="my-lab"))
+    params = parsed(hf.emit(job._replace(namespace="my-lab")))
     assert (params["flavor"], params["timeout"], params["attempts"]) == ("l4x1", "15000s", 2)
     assert list(params["secrets"]) == ["HF_TOKEN", "WANDB_API_KEY"]
     assert list(params["label"]) == ["plan-run-id=pick-1"]

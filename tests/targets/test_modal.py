@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +43,8 @@ for step in os.environ["STEPS"].split():
     if step == "fail":
         print("CUDA out of memory")
         sys.exit(3)
+    if step == "hang":
+        select.select([], [], [])
     folder = out / "checkpoints" / step / "pretrained_model"
     folder.mkdir(parents=True)
     (folder / "train_config.json").write_text(json.dumps({{"output_dir": str(out)}}))
@@ -209,7 +212,61 @@ def test_an_attempt_without_a_checkpoint_starts_anew(run: Callable[..., Any], tm
         result, argvs, _ = run("100")
         assert result["finished"] and f"--output_dir={out}" in argvs[-1]
         shutil.rmtree(out)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["pick-1.incomplete-1", "pick-1.incomplete-2"]
+    assert sorted(path.name for path in out.parent.glob("*.incomplete-*")) == ["pick-1.incomplete-1", "pick-1.incomplete-2"]
+
+
+def claims(load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str = "fc-1", **before: Any) -> Any:
+    """What the script makes of its status file: the status with which it would train, or why it does not."""
+    import modal
+
+    file = tmp_path / "outputs" / "pick-1.status.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"run": "r", "app": "ap-1", "call": "fc-1", "state": "running", "message": None, "exit_code": None,
+                                "began_at": 5.0, "seen_at": time.time(), "attempt": 1, "spent_s": 50.0, "progress": False,
+                                **before}))  # fmt: skip
+    module = load(target.emit(modal_job(attempts=2, timeout_s=1000)))
+    assert module.MOST_S == 2000
+    monkeypatch.setattr(modal, "is_local", lambda: False)
+    monkeypatch.setattr(modal, "current_function_call_id", lambda: call)
+    monkeypatch.setattr(type(module.app), "app_id", "ap-1")
+    try:
+        return module.claim()
+    except RuntimeError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("call", "before", "said"),
+    [("fc-2", {}, "fc-1 of this launch has trained already"), ("fc-1", {"state": "failed", "message": "exit code 3"}, "exit code 3"),
+     ("fc-1", {"spent_s": 2000.0}, "stopped after 2000 s in 1 attempts"), ("fc-2", {"app": "ap-0"}, "app ap-0 is writing")],
+)  # fmt: skip
+def test_what_must_not_train(
+    load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, before: dict[str, Any], said: str
+) -> None:
+    """A second call of one launch, the same failure again, the time of all attempts over, a live writer of the same output."""
+    assert said in claims(load, tmp_path, monkeypatch, call, **before)
+
+
+@pytest.mark.parametrize(
+    ("before", "attempt", "spent_s"),
+    [({}, 2, 50.0), ({"state": "interrupted"}, 2, 50.0), ({"state": "failed", "progress": True}, 2, 50.0),
+     ({"app": "ap-0", "seen_at": 0.0}, 1, 0.0), ({"app": "ap-0", "state": "interrupted"}, 1, 0.0),
+     ({"app": "ap-0", "state": "failed"}, 1, 0.0)],
+)  # fmt: skip
+def test_what_goes_on(
+    load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, Any], attempt: int, spent_s: float
+) -> None:
+    """Restarted by Modal, or launched anew: the time of one launch is counted together."""
+    status = claims(load, tmp_path, monkeypatch, **before)
+    assert (status["attempt"], status["spent_s"], status["state"]) == (attempt, spent_s, "running")
+    assert json.loads((tmp_path / "outputs" / "pick-1.status.json").read_text()) == status
+
+
+def test_the_deadline_of_all_attempts(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Whatever Modal counts as an attempt: the time that all have together ends the trainer."""
+    failed, argvs, _ = run("100 hang", timeout_s=1)
+    assert "stopped after 1 s in 1 attempts" in str(failed) and len(argvs) == 1
+    assert json.loads((tmp_path / "outputs" / "pick-1.status.json").read_text())["state"] == "timed_out"
 
 
 def test_limits() -> None:
