@@ -138,5 +138,5 @@ def too_old(plan: Plan, now: datetime, max_age_days: float | None = None) -> Pri
             return PricesTooOld("price-age", f"{row}: its price has no date, and a launch needs one: plan prices --refresh")
         if days > limit:
             return PricesTooOld("price-age", f"{row}: its price is {days} days old ({as_of}), and a launch takes at most {limit:g}: "
-                                f"plan prices --refresh, or --max-price-age {days + 1}")
+                                f"plan prices --refresh, or --max-price-age {days}")
     return None

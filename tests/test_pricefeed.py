@@ -211,7 +211,7 @@ def test_modal_rates_that_are_none_or_have_another_unit(modal: Modal) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "text"),
     [
-        (Status.UNAUTHENTICATED, 6, "modal token new"), (Status.PERMISSION_DENIED, 6, "may not read"), (Status.NOT_FOUND, 7, "NotFound"),
+        (Status.UNAUTHENTICATED, 6, "modal setup"), (Status.PERMISSION_DENIED, 6, "may not read"), (Status.NOT_FOUND, 7, "NotFound"),
         (Status.RESOURCE_EXHAUSTED, 7, "ResourceExhausted"), (Status.INTERNAL, 7, "InternalError"), (modal_server.DROP, 7, "not an answer"),
     ],
 )  # fmt: skip
@@ -232,7 +232,7 @@ def test_modal_answers_what_are_no_rates(modal: Modal, hub: Hub) -> None:
 
 def test_a_token_that_is_missing_or_wrong(modal: Modal) -> None:
     _, error = ask("modal")["modal"]
-    assert error[0] == 6 and "no Modal token is set" in error[1] and "modal token new" in error[1]
+    assert error[0] == 6 and "no Modal token is set" in error[1] and "modal setup" in error[1]
     _, error = ask("modal", **modal.environment | {"MODAL_TOKEN_SECRET": "as-canary"})["modal"]
     assert error[0] == 6 and "refused the token" in error[1] and "canary" not in error[1]
 

@@ -27,6 +27,17 @@ def emissions(incomplete: str) -> list[str]:
     return _matching(incomplete, ("hf", "modal", "lerobot", "local"))
 
 
+def runs(incomplete: str) -> list[str]:
+    from planner.errors import PlanError
+    from planner.runs import Ledger
+
+    try:
+        with Ledger() as ledger:
+            return _matching(incomplete, ["last", *(entry.id for entry in ledger.newest(100))])
+    except (PlanError, OSError):
+        return []
+
+
 def _starting(incomplete: str, section: str) -> list[str]:
     from planner import catalogue
     from planner.errors import PlanError

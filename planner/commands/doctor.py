@@ -140,11 +140,10 @@ def _hf(request: Request, policy: Policy | None, release: str, dataset: str | No
 
 
 def _modal(request: Request, settings: Mapping[str, Any], offline: bool) -> list[Ask]:
-    from planner.commands.emission import named
+    from planner.commands.emission import named, secret_names
     from planner.recipes import lerobot
     from planner.targets import modal
 
-    secrets = {modal.VARIABLES[key]: value for key, value in named(settings, "secrets").items()}
     usual = {"outputs": lerobot.OUTPUTS, "datasets": lerobot.DATASETS, "cache": lerobot.CACHE}
     volumes = [named(settings, "volumes").get(purpose, volume.name) for purpose, volume in usual.items()]
-    return modal.checkup(secrets=secrets, volumes=volumes, num_gpus=request.search.num_gpus, offline=offline)
+    return modal.checkup(secrets=secret_names(settings) or {}, volumes=volumes, num_gpus=request.search.num_gpus, offline=offline)

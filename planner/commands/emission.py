@@ -70,21 +70,18 @@ def command(plan: Plan, request: Request) -> Emitted:
         repo_id=request.repo_id, startup_timeout_s=catalogue.load().targets[place].startup_limit_s,
         volumes=named(settings, "volumes"),
     )  # fmt: skip
-    if place == "modal":
-        from planner.targets import modal
-
-        secrets = {modal.VARIABLES[key]: name for key, name in named(settings, "secrets").items()}
-        text, needs = modal.emit(job, secrets), modal.needs(job, secrets)
-    elif place == "hf":
+    job = job._replace(namespace=request.namespace, secret_names=secret_names(settings))
+    if form:
         from planner.targets import hf
 
-        text = hf.emit_lerobot(job) if form else hf.emit(job, request.namespace)
-        needs = hf.needs_lerobot(job) if form else hf.needs(job)
-    else:
+        text, needs = hf.emit_lerobot(job), hf.needs_lerobot(job)
+    elif place == "local":
         from planner.targets import local
 
         trainer = settings.get("trainer")
         text, needs = local.emit(job, trainer and trainer.value), target.needs(job)
+    else:
+        text, needs = target.emit(job), target.needs(job)
     notes = (plan.workload.policy.notes,) if plan.workload.policy.notes else ()
     assumed = [f"{one.name} {one.value} ({one.origin})" for one in request.search.defaults]
     assumed += [f"{key} {one.text} ({one.origin})" for key, one in settings.items() if key.partition(".")[0] in _USED[place]]
@@ -94,6 +91,13 @@ def command(plan: Plan, request: Request) -> Emitted:
 def named(settings: Mapping[str, Setting], table: str) -> dict[str, str]:
     """What a table such as [volumes] of planner.toml says."""
     return {name.partition(".")[2]: one.value for name, one in settings.items() if name.startswith(f"{table}.")}
+
+
+def secret_names(settings: Mapping[str, Setting]) -> dict[str, str] | None:
+    """What [secrets] of planner.toml says, by the variable that each secret holds."""
+    from planner.targets.modal import VARIABLES
+
+    return {VARIABLES[key]: name for key, name in named(settings, "secrets").items()} or None
 
 
 def run_name(training: Training, estimate: Estimate) -> str:

@@ -13,9 +13,6 @@ from planner.errors import PlanError
 UNEXPECTED = 1
 USAGE = 2
 
-#: options of later versions, which must not be mistaken for a slip of the pen
-NOT_YET = {"--launch": "launching is not in this version yet: `--emit hf|modal|lerobot|local` prints the command to run"}
-
 
 def report(error: Exception, head: Sequence[str]) -> int:
     """Print `error` and return its exit code."""
@@ -70,8 +67,6 @@ def _usage(error: Any) -> str:
 def _no_such_option(option: str, ctx: Any, where: str) -> str:
     from planner.commands.values import nearest
 
-    if option in NOT_YET:
-        return NOT_YET[option]
     if "." in option:
         return f"{option} is an argument of lerobot-train: write it after `--`, as in {where} … -- {shlex.quote(option)}=…"
     names = _options(ctx)

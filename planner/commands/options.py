@@ -60,7 +60,7 @@ def _switch(panel: str, name: str, *flags: str, text: str) -> tuple[str, inspect
     return name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool)
 
 
-_W, _S, _A, _L, _O = "What is trained", "Where and how", "The command", "What the log does not say", "Output"
+_W, _S, _A, _R, _L, _O = "What is trained", "Where and how", "The command", "Running it", "What the log does not say", "Output"
 
 WORKLOAD: Group = dict([
     _option(_W, "policy", "--policy", "NAME", values.text("--policy"), "Policy type of LeRobot; `plan policies` lists them.",
@@ -111,11 +111,20 @@ COMMAND: Group = dict([
             "Print only the command that runs the best row of this place: hf (hf jobs run), modal (a script for "
             "modal run), lerobot (lerobot-train --job.target) or local.", names=complete.emissions),
     _option(_A, "repo_id", "--repo-id", "ID", values.repository("--repo-id"),
-            "With --emit: Hub repository that receives the model."),
+            "Hub repository that receives the model."),
     _option(_A, "output", "--output", "PATH", values.text("--output"),
-            "With --emit modal or local: folder that receives the model."),
+            "On modal or local: folder that receives the model."),
     _option(_A, "namespace", "--namespace", "NAME", values.text("--namespace"),
-            "With --emit hf: organisation that pays for the job."),
+            "On hf: organisation that pays for the job."),
+])  # fmt: skip
+
+ACT: Group = dict([
+    _switch(_R, "launch", "--launch", text="Show the plan, ask, start the best row, and follow it."),
+    _switch(_R, "yes", "-y", "--yes", text="Do not ask. Without a terminal, --max-cost is needed too."),
+    _switch(_R, "detach", "-d", "--detach", text="Start it and come back at once."),
+    _switch(_R, "dry_run", "--dry-run", text="Show the exact request, secrets masked; send nothing."),
+    _switch(_R, "again", "--again", text="Start it although the same training is running."),
+    _switch(_R, "no_learn", "--no-learn", text="Do not keep the run's measurement for the next plans."),
 ])  # fmt: skip
 
 LOG: Group = dict([
@@ -208,7 +217,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_misplaced(tail: tuple[str, ...]) -> None:
     """An option of ours behind the `--` would reach the trainer, which does not know it. UsageError names it."""
-    ours = {flag for group in (WORKLOAD, SEARCH, COMMAND, OUTPUT) for option in group.values() for flag in option.default.param_decls}
+    ours = {flag for group in (WORKLOAD, SEARCH, COMMAND, ACT, OUTPUT) for option in group.values() for flag in option.default.param_decls}
     for name, tokens in pasted.spans(pasted.read(tail).args):
         option = f"--{name.replace('_', '-')}" if name else tokens[0]
         if option in ours and name not in TRAINERS_TOO:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from planner.commands import COMMANDS, terminal
-from planner.commands.options import COMMAND, OUTPUT, SEARCH, WORKLOAD, Request, takes
+from planner.commands.options import ACT, COMMAND, OUTPUT, SEARCH, WORKLOAD, Request, takes
 from planner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@takes(WORKLOAD, SEARCH, COMMAND, OUTPUT)
+@takes(WORKLOAD, SEARCH, COMMAND, ACT, OUTPUT)
 def root(
     request: Request,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
@@ -131,9 +131,27 @@ def root(
     _check(request)
     if request.emit:
         return _emit(request)
+    if request.launch:
+        return _launch(request)
     from planner import api
 
-    plan = api.plan(request.workload, request.search)
+    return show(api.plan(request.workload, request.search), request)
+
+
+def _launch(request: Request) -> int:
+    from planner import api
+    from planner.commands import launching
+
+    plan = api.plan(request.workload, launching.search_of(request))
+    if plan.recommended is None:
+        return show(plan, request)
+    if not (request.json or request.quiet or request.dry_run):
+        show(plan, request)
+    return launching.launch(plan, request)
+
+
+def show(plan: Plan, request: Request) -> int:
+    """The plan as the output options want it; its exit code."""
     if request.json:
         terminal.write_json(plan)
     elif request.quiet:
@@ -143,11 +161,18 @@ def root(
     else:
         from planner.show import table
 
-        command = shlex.join(["plan", *(word for word in request.argv if word != "--all")])
+        command = shlex.join(["plan", *_planned(request.argv)])
         terminal.write(table.table(plan, **terminal.style(), show_all=request.all, command=command))
         if terminal.plain():  # who reads a file later still learns of it now
             _complain(plan)
     return plan.exit_code
+
+
+def _planned(argv: Sequence[str]) -> list[str]:
+    """The command line without what only says what to show of the plan or to do with it."""
+    cut = argv.index("--") if "--" in argv else len(argv)
+    once = {flag for option in ACT.values() for flag in option.default.param_decls} | {"--all"}
+    return [*(word for word in argv[:cut] if word not in once), *argv[cut:]]
 
 
 def _emit(request: Request) -> int:
@@ -188,9 +213,15 @@ def _check(request: Request) -> None:
     decides = [f"--{name}" for name in ("json", "quiet", "emit") if getattr(request, name)]
     if len(decides) > 1:
         raise UsageError("usage", f"{' and '.join(decides)} both decide what stdout holds; leave one out")
+    if request.emit and request.launch:
+        raise UsageError("usage", "--emit prints the command and --launch runs it; leave one out")
     for name, places in _ONLY_FOR.items():
-        if getattr(request, name) is not None and request.emit not in places:
-            raise UsageError("usage", f"--{name.replace('_', '-')} needs --emit {'|'.join(places)}; add that or leave it out")
+        if getattr(request, name) is not None and request.emit not in places and not request.launch:
+            raise UsageError("usage", f"--{name.replace('_', '-')} needs --launch or --emit {'|'.join(places)}; add that or leave it out")
+    if request.launch or any(getattr(request, name) for name in ACT):
+        from planner.commands import launching
+
+        launching.refuse_contradictions(request)
 
 
 #: options of a command -> the places that have a use for them

@@ -40,8 +40,8 @@ KEYS = (
     _of(SEARCH, "gpus", "GPUs to plan for."),
     _of(SEARCH, "optimize", "What to recommend by: cost, time or balanced.", default="cost"),
     _of(SEARCH, "max_cost", "Budget for a whole run.", number=True, project="lower", unit="USD"),
-    Key("max_cost_per_day", values.dollars("max_cost_per_day", 10**9), "Budget for all that one day launches. Kept for launching.",
-        number=True, project="lower", unit="USD"),
+    Key("max_cost_per_day", values.dollars("max_cost_per_day", 10**9),
+        "Budget for all launches of 24 hours together, each with its bill or its worst case.", number=True, project="lower", unit="USD"),
     _of(SEARCH, "attempts", "How often the place may start a run.", number=True, project="lower", default="1"),
     _of(WORKLOAD, "lerobot_version", "LeRobot to plan for."),
     _of(COMMAND, "namespace", "Organisation on Hugging Face that pays for jobs.", project="no"),
@@ -70,14 +70,15 @@ def load(found: config.Found | None = None) -> dict[str, Setting]:
 def fill(said: dict[str, Any], settings: Mapping[str, Setting]) -> tuple[dict[str, Any], tuple[Default, ...]]:
     """(`said` with the settings of options that were not said, what was filled in).
 
-    What is said otherwise on the same line wins without a word: `--emit` names a place, and only there does a namespace pay.
+    What is said otherwise on the same line wins without a word: `--emit` names a place, and only jobs have a namespace that pays.
     """
     filled, used = dict(said), []
     for key in KEYS:
         setting = settings.get(key.name)
         if setting is None or said.get(key.option, 0) not in (None, ()):
             continue  # nothing configured, no such option here, or said on the line
-        if key.option == "targets" and said.get("emit") or key.option == "namespace" and said.get("emit") != "hf":
+        pays = said.get("emit") == "hf" or said.get("launch")
+        if key.option == "targets" and said.get("emit") or key.option == "namespace" and not pays:
             continue
         if setting.layer != "default":
             filled[key.option] = setting.value

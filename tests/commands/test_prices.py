@@ -160,7 +160,7 @@ def test_a_refresh_that_fails_says_so_and_keeps_the_rest(places: Places, fault: 
 
 def test_a_refresh_without_a_modal_token(places: Places) -> None:
     done = places.plan("prices", "--refresh", MODAL_TOKEN_ID="", MODAL_TOKEN_SECRET="")
-    assert done.returncode == 6 and "modal token new" in done.stderr and "--target hf" in done.stderr
+    assert done.returncode == 6 and "modal setup" in done.stderr and "--target hf" in done.stderr
     assert places.plan("prices", "--refresh", "--target", "hf", MODAL_TOKEN_ID="").returncode == 0
 
 
