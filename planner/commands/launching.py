@@ -78,6 +78,24 @@ def search_of(request: Request) -> Search:
     return search._replace(targets=targets, live=not search.offline and targets != ("local",))
 
 
+def pushed(request: Request) -> Request:
+    """The same request for a dataset on the Hub, after the local one has been uploaded there, privately."""
+    from pathlib import Path
+
+    from planner import datasets
+    from planner.commands.options import Request
+    from planner.targets import hf
+
+    folder = request.workload.dataset
+    if folder is None or not datasets.exists(folder):
+        raise UsageError("usage", "--push-dataset uploads the local folder that --dataset names; leave it out for a dataset on the Hub")
+    root = Path(folder).expanduser().resolve()
+    terminal.note(f"uploading {root} to a private repository")
+    repo = hf.push_dataset(root, root.name, request.namespace)
+    terminal.note(f"the dataset is {repo}")
+    return Request(request.workload._replace(dataset=repo), request.search, request.argv, request.said)
+
+
 def priced(plan: Plan, request: Request) -> None:
     """PricesTooOld where the recommended row's price is unknown, or older than a launch takes."""
     from planner import prices
@@ -214,10 +232,12 @@ def refuse_contradictions(request: Request) -> None:
 
     if request.launch and request.search.offline and request.search.targets != ("local",):
         raise UsageError("usage", "--launch needs the network, and --offline forbids it: leave one out")
+    if request.push_dataset and request.dry_run:
+        raise UsageError("usage", "--push-dataset uploads, and --dry-run sends nothing: leave one out")
     stated = any(pasted.value_of(request.workload.tail, name) for name in ("dataset.repo_id", "dataset.root"))
     if request.launch and not (request.workload.dataset or stated):
         raise UsageError("dataset", "a launch needs a dataset: --dataset USER/NAME, or a local folder with --target local")
-    for name in ("yes", "detach", "dry_run", "again", "no_learn"):
+    for name in ("yes", "detach", "dry_run", "push_dataset", "again", "no_learn"):
         if getattr(request, name) and not request.launch:
             raise UsageError("usage", f"--{name.replace('_', '-')} needs --launch; add that or leave it out")
 

@@ -123,6 +123,7 @@ ACT: Group = dict([
     _switch(_R, "yes", "-y", "--yes", text="Do not ask. Without a terminal, --max-cost is needed too."),
     _switch(_R, "detach", "-d", "--detach", text="Start it and come back at once."),
     _switch(_R, "dry_run", "--dry-run", text="Show the exact request, secrets masked; send nothing."),
+    _switch(_R, "push_dataset", "--push-dataset", text="Upload a local dataset to a private repository of yours first."),
     _switch(_R, "again", "--again", text="Start it although the same training is running."),
     _switch(_R, "no_learn", "--no-learn", text="Do not keep the run's measurement for the next plans."),
 ])  # fmt: skip

@@ -142,6 +142,8 @@ def _launch(request: Request) -> int:
     from planner import api
     from planner.commands import launching
 
+    if request.push_dataset:
+        request = launching.pushed(request)
     plan = api.plan(request.workload, launching.search_of(request))
     if plan.recommended is None:
         return show(plan, request)

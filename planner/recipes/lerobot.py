@@ -204,7 +204,7 @@ class _Draft(Arguments):
             where = "local/" + (surroundings.last_part(root) or "dataset")
             if self.target == "hf":
                 raise UsageError("dataset", f"a job on hf cannot read {root}: push the dataset to the Hub "
-                                 "and pass --dataset USER/NAME")
+                                 "(--launch --push-dataset) and pass --dataset USER/NAME")
         self.say("dataset.repo_id", where)
         if workload.dataset_episodes is not None:
             self.say("dataset.episodes", list(workload.dataset_episodes))

@@ -46,7 +46,7 @@ def scores(found: Backtest, *, show_all: bool, width: int, colour: bool, plain: 
     if listed:
         title = " every run" if show_all else " off by more than half"
         out += [[], [(title, "bold")], *_table(_RUN_COLUMNS, [_row(score) for score in listed])]
-    out += [[], *_verdicts(found, width), *_missing(found, width)]
+    out += [[], *_verdicts(found, width), *_missing(found, width, show_all)]
     return lines.render(out, colour=colour, plain=plain, ascii_only=ascii_only)
 
 
@@ -101,9 +101,10 @@ def _named(ids: list[str]) -> str:
     return f" ({', '.join(ids)})" if ids else ""
 
 
-def _missing(found: Backtest, width: int) -> list[Line]:
+def _missing(found: Backtest, width: int, show_all: bool) -> list[Line]:
     rows = len(found.scored_runs) + len(found.unscorable)
     fields = Counter(why.partition(":")[0] for _, why in found.unscorable)
     by_field = ": " + ", ".join(f"{name} {count}" for name, count in fields.most_common()) if len(fields) <= 12 else ""
     text = f"{len(found.scored_runs)} of {rows} rows scored; {len(found.unscorable)} lack what a prediction needs{by_field}."
+    text += "" if show_all else " --all: by policy and GPU, and every run; --json: what each lacks."
     return [[(f" {line}", "dim")] for line in lines.wrap(text, width - 1)]

@@ -278,6 +278,13 @@ def cancel(handle: Handle) -> None:
         status(handle)
 
 
+def push_dataset(root: Path, name: str, namespace: str | None = None) -> str:
+    """Upload a local LeRobotDataset to a private repository; its id."""
+    from planner.targets import _hf_files
+
+    return _hf_files.push_dataset(root, name, namespace)
+
+
 def fetch(handle: Handle, job: Job, to: Path, progress: Callable[[str], None]) -> tuple[Path, ...]:
     from planner.targets import _hf_files
 

@@ -21,6 +21,7 @@ from planner import follow
 from planner.commands import main
 from tests.desk import LAUNCH, SCRIPT, WANDB, Desk, dataset
 from tests.servers import hf_jobs
+from tests.test_datasets import info
 
 LOG = (Path(__file__).parents[1] / "logs" / "lerobot-0.6.1.log").read_text(encoding="utf-8").replace("'device': 'cpu'", "'device': 'cuda'")
 #: as of the full-sized ACT at its own batch size and chunk
@@ -483,3 +484,22 @@ class TestProbe:
         done = desk.plan(*self.WORDS, "--dry-run")
         assert done.returncode == 0 and not desk.hub.jobs and "nothing was sent" in done.stderr
         assert "--steps=60" in json.loads(done.stdout)["body"]["command"]
+
+
+class TestPushing:
+    def test_a_local_dataset_is_uploaded_privately_and_trained_from_the_hub(self, desk: Desk) -> None:
+        folder = desk.folder / "pull"
+        (folder / "meta").mkdir(parents=True)
+        (folder / "meta" / "info.json").write_text(json.dumps(info()), encoding="utf-8")
+        words = [str(folder) if word == "me/pick" else word for word in LAUNCH]
+        done = desk.plan(*words, *SCRIPT, "--detach", "--push-dataset")
+        assert done.returncode == 0, done.stderr
+        [sent] = desk.hub.jobs.values()
+        assert "--dataset.repo_id=me/pull" in sent.body["command"]
+        assert desk.hub.repos["datasets/me/pull"]["private"]
+
+    def test_not_where_it_makes_no_sense(self, desk: Desk) -> None:
+        for words, said in (((*LAUNCH, *SCRIPT, "--push-dataset"), "local folder"), ((*LAUNCH, "--push-dataset", "--dry-run"), "--dry-run"),
+                            (("--policy", "act", "--episodes", "5", "--push-dataset"), "--launch")):  # fmt: skip
+            done = desk.plan(*words)
+            assert done.returncode == 2 and said in done.stderr and not desk.hub.jobs

@@ -38,7 +38,7 @@ def test_here() -> None:
 
 def test_from_a_checkpoint_into_the_same_output() -> None:
     first = stopped("local", Output("folder", "out/it's"), dataset_root="/data/pick")
-    output = "/work/out/it's: a run"
+    output = "/data/out/it's: a run"
     rest = resumed(first, Path(output, "checkpoints", "005000"))
     config = f"{output}/checkpoints/005000/pretrained_model/train_config.json"
     assert rest.argv[:3] == ("lerobot-train", f"--config_path={config}", "--resume=true"), "LeRobot takes --config_path as it stands"
@@ -47,7 +47,7 @@ def test_from_a_checkpoint_into_the_same_output() -> None:
     for name in ("steps", "batch_size", "dataset.repo_id", "dataset.root", "save_freq", "policy.push_to_hub"):
         assert said(rest.argv, name) == said(first.argv, name)
     assert rest.argv[1:] == rest.trainer
-    assert steps_left(first, Path("/work/out/checkpoints/005000")) == 15_000
+    assert steps_left(first, Path("/data/out/checkpoints/005000")) == 15_000
     again = resumed(rest, Path(output, "checkpoints", "010000"))
     assert sum(token.startswith(("--resume", "--config_path", "--output_dir", "--job.")) for token in again.argv) == 4
     assert steps_left(again, Path("/x/checkpoints/010000")) == 10_000

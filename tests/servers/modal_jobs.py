@@ -6,6 +6,7 @@ body is run in a process: the very script that was uploaded, its volumes as fold
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -144,7 +145,7 @@ class Cloud:
             call.process = subprocess.Popen(
                 [sys.executable, str(DRIVER), str(source), call.function.function_name, call.app.id, call.id, str(answer)],
                 env={**os.environ, **self.environment, "PLAN_MOUNT_ROOT": str(container)}, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True,
+                stderr=subprocess.STDOUT, text=True, start_new_session=True,
             )  # fmt: skip
             assert call.process.stdout is not None
             for line in call.process.stdout:
@@ -152,6 +153,8 @@ class Cloud:
                     call.log.append((time.time(), line))
                     self.line.notify_all()
             call.process.wait()
+            with contextlib.suppress(ProcessLookupError):  # a container takes along what it has started
+                os.killpg(call.process.pid, signal.SIGKILL)
             if call.ordered == "preempted":
                 continue
             if call.ordered == "cancelled":
@@ -432,6 +435,7 @@ def serve_jobs(folder: Path) -> Iterator[Cloud]:
             for call in cloud.calls.values():
                 if call.process is not None and call.process.poll() is None:
                     call.ordered = "cancelled"
-                    call.process.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(call.process.pid, signal.SIGKILL)
             files.shutdown()
             files.server_close()
