@@ -41,8 +41,8 @@ def test_launch_kill_resume_learn(release: str, tmp_path: Path) -> None:
         assert first.stderr and first.stdout
         said: list[str] = []
         for line in first.stderr:
-            seen = any("Checkpoint policy after step 20" in one for one in said)  # the failure quotes the log's end
-            if "Checkpoint policy after step 20" in line and not seen:
+            seen = any(" step:25 " in one for one in said)  # the failure quotes the log's end
+            if " step:25 " in line and not seen:  # the checkpoint of step 20 is complete by now
                 [run] = (tmp_path / "home" / "state" / "runs").glob("act-*")
                 os.kill(int((run / "trainer.lock").read_text()), signal.SIGKILL)  # as the kernel does when memory runs out
             said.append(line)
